@@ -1,0 +1,1 @@
+"""attnviz: the global query-key explorer of transformer attention."""

@@ -1,0 +1,9 @@
+"""Capture: everything that knows how a library computes attention. Needs torch, so nothing above imports it at the top.
+
+Receives a loaded model and batches; gives ``LayerVectors``, checked against the model's own attention.
+"""
+
+from attnviz.capture.check import EXACT, ROUNDED, LayerCheck, check, inspect, require_exact
+from attnviz.capture.run import BACKENDS, capture
+
+__all__ = ["BACKENDS", "EXACT", "ROUNDED", "LayerCheck", "capture", "check", "inspect", "require_exact"]

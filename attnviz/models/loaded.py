@@ -1,0 +1,96 @@
+"""What every loaded model offers, whatever library it came from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attnviz.errors import ModelError
+from attnviz.types import ModelInfo, Record, TokenSequence
+
+__all__ = ["Batch", "LoadedModel", "ModelOptions", "image_sequence", "picture", "place_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which model to load, and how."""
+
+    id: str
+    library: Literal["transformers", "timm"] | None = None  # None: told by the model's config
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "auto"  # "auto": a GPU if there is one
+    trust_remote_code: bool = False  # runs code from the model's repository: only if you have read it
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Model inputs of several sequences, padded on the right."""
+
+    inputs: Mapping[str, torch.Tensor]
+    lengths: tuple[int, ...]  # tokens of each sequence
+
+
+class LoadedModel(Protocol):
+    """A model with its tokenizer or image processor."""
+
+    info: ModelInfo
+    module: torch.nn.Module
+    max_length: int | None  # tokens the model takes; None where that is fixed
+
+    def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
+        """Turn a record into tokens or patches, cut at ``max_length``.
+
+        Raises
+        ------
+        InputError
+            If the record is of the other modality, or gives no token.
+        """
+
+    def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
+        """Make the model's inputs, on the model's device."""
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Run the model; return its last hidden state ``(batch, tokens, channels)``."""
+
+    def picture(self, sequence: TokenSequence) -> NDArray[np.uint8] | None:
+        """Return the image as the model sees it, ``(height, width[, 3])``; None for texts."""
+
+
+def place_model(module: torch.nn.Module, options: ModelOptions) -> torch.nn.Module:
+    """Put a model on its device, in evaluation mode, with no gradients."""
+    wanted = options.device
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return module.eval().requires_grad_(False).to(wanted)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"Device {options.device!r} cannot be used: {error} Accepted: auto, cpu, cuda, cuda:N, mps."
+        ) from error
+
+
+def image_sequence(record: Record, *, prefix: tuple[str, ...], grid: tuple[int, int]) -> TokenSequence:
+    """Return the tokens of a patchified image: special tokens first, then patches row by row, named ``row,column``."""
+    rows, cols = np.indices(grid, dtype=np.int16).reshape(2, -1)
+    none = np.full(len(prefix), -1, np.int16)
+    total = len(prefix) + rows.size
+    return TokenSequence(
+        record=record,
+        texts=(*prefix, *(f"{row},{col}" for row, col in zip(rows, cols, strict=True))),
+        input_ids=np.full(total, -1, np.int32),
+        is_special=np.arange(total) < len(prefix),
+        segment=np.zeros(total, np.int8),
+        patch_row=np.concatenate([none, rows]),
+        patch_col=np.concatenate([none, cols]),
+    )
+
+
+def picture(pixels: torch.Tensor, mean: Any, std: Any) -> NDArray[np.uint8]:
+    """Undo the normalisation of ``(channels, height, width)`` pixels: what the model sees, as people see it."""
+    values = pixels.cpu().float().numpy() * np.reshape(std, (-1, 1, 1)) + np.reshape(mean, (-1, 1, 1))
+    shown = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+    return shown[0] if len(shown) == 1 else np.moveaxis(shown, 0, -1)

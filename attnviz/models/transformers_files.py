@@ -1,0 +1,41 @@
+"""``from_pretrained`` with errors that people can act on; safetensors only, remote code only on request."""
+
+import re
+from typing import Any
+
+from attnviz.errors import ModelError
+from attnviz.models.loaded import ModelOptions
+
+__all__ = ["from_pretrained"]
+
+
+def from_pretrained(factory: Any, options: ModelOptions, place: str, **more: Any) -> Any:
+    """Call ``factory.from_pretrained`` as the options say.
+
+    Raises
+    ------
+    ModelError
+        If what the factory loads cannot be had: not found, offline, damaged, or of an unknown kind.
+    """
+    if hasattr(factory, "from_config"):  # a model, not a tokenizer or processor
+        more["use_safetensors"] = True
+    try:
+        return factory.from_pretrained(
+            place, revision=options.revision, trust_remote_code=options.trust_remote_code, **more
+        )
+    except Exception as error:  # transformers, huggingface_hub, safetensors and tokenizers each raise their own
+        raise ModelError(_explain(factory.__name__, options, error)) from error
+
+
+def _explain(factory: str, options: ModelOptions, error: Exception) -> str:
+    what = {"AutoTokenizer": "tokenizer", "AutoImageProcessor": "image processor", "AutoConfig": "configuration"}.get(
+        factory, "model"
+    )
+    reason = re.sub(r"\s+", " ", str(error)).strip()[:300]
+    if "trust_remote_code" in reason:
+        advice = "It brings code of its own: read it, then set model.trust_remote_code = true."
+    elif type(error).__name__ == "SafetensorError":
+        advice = "The weights file is damaged: fetch it again."
+    else:
+        advice = "Give a hub id, a folder with config.json and model.safetensors, package:NAME/FOLDER or builtin:NAME."
+    return f"The {what} of {options.id!r} cannot be loaded: {reason} {advice}"

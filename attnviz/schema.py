@@ -1,0 +1,127 @@
+"""The run directory as a format: its Arrow schemas and its version. This file is the reference for other tools.
+
+Rows are aligned by position: row ``i`` of ``tokens.parquet`` is token ``i`` everywhere. A map holds the queries of tokens
+0…n-1, then their keys. Every shard and every layer file holds one row group per head, so that reading a head reads nothing
+else; ``token`` and ``head`` are stored all the same, so that any reader can join without knowing that.
+
+A map's scores lie in ``scores/map=NAME/layer=L``, not in ``heads.parquet``: adding a map must rewrite nothing.
+"""
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+__all__ = [
+    "HEADS",
+    "IMAGES",
+    "READABLE_VERSIONS",
+    "SCHEMA_VERSION",
+    "SEQUENCES",
+    "TOKENS",
+    "map_schema",
+    "scores_schema",
+    "vectors_schema",
+]
+
+SCHEMA_VERSION = 1
+READABLE_VERSIONS = (1,)
+
+_label = pa.dictionary(pa.int8(), pa.string())
+
+SEQUENCES = pa.schema(
+    [
+        pa.field("sequence_id", pa.int32(), nullable=False),
+        pa.field("reference", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("pair", pa.string()),
+        pa.field("num_tokens", pa.int32(), nullable=False),
+        pa.field("first_token", pa.int64(), nullable=False),  # row of its first token in tokens.parquet
+    ]
+)
+"""One row per sequence; the user's own columns follow these."""
+
+TOKENS = pa.schema(
+    [
+        pa.field("sequence_id", pa.int32(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("vocab_id", pa.int32()),
+        pa.field("is_special", pa.bool_(), nullable=False),
+        pa.field("segment", pa.int8(), nullable=False),
+        pa.field("patch_row", pa.int16()),
+        pa.field("patch_col", pa.int16()),
+        pa.field("frequency", pa.int32(), nullable=False),  # how often its text occurs in this run
+    ]
+)
+"""One row per token."""
+
+HEADS = pa.schema(
+    [
+        pa.field("layer", pa.int16(), nullable=False),
+        pa.field("head", pa.int16(), nullable=False),
+        pa.field("kv_head", pa.int16(), nullable=False),
+        pa.field("head_dim", pa.int16(), nullable=False),
+        pa.field("query_norm", pa.float32(), nullable=False),  # medians
+        pa.field("key_norm", pa.float32(), nullable=False),
+        pa.field("scale", pa.float32(), nullable=False),  # queries were multiplied by it, keys divided
+        pa.field("shift", pa.list_(pa.float32()), nullable=False),  # added to every key
+        pa.field("joint_spearman", pa.float32(), nullable=False),  # of distance with q·k, pooled pairs, joint space
+    ]
+)
+"""One row per head: how its vectors were brought into one space."""
+
+IMAGES = pa.schema(
+    [
+        pa.field("sequence_id", pa.int32(), nullable=False),
+        pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]), nullable=False),
+    ]
+)
+"""``media/images.parquet``: each picture as the model saw it, as PNG."""
+
+
+def vectors_schema(head_dim: int, dtype: str = "float16") -> pa.Schema:
+    """Return the schema of ``vectors/layer=L/shard-NNNNN.parquet`` for heads of ``head_dim`` dimensions.
+
+    Parameters
+    ----------
+    head_dim
+        Length of one query or key.
+    dtype
+        ``"float16"`` or ``"float32"``: how vectors are stored.
+    """
+    item = pa.field("item", {"float16": pa.float16(), "float32": pa.float32()}[dtype], nullable=False)
+    return pa.schema(
+        [
+            pa.field("head", pa.int16(), nullable=False),
+            pa.field("token", pa.int32(), nullable=False),
+            pa.field("query", pa.list_(item, head_dim), nullable=False),
+            pa.field("key", pa.list_(item, head_dim), nullable=False),
+            pa.field("query_norm", pa.float32(), nullable=False),
+            pa.field("key_norm", pa.float32(), nullable=False),
+            pa.field("value_norm", pa.float32(), nullable=False),
+            pa.field("logsumexp", pa.float32(), nullable=False),
+        ]
+    )
+
+
+def map_schema(dims: int) -> pa.Schema:
+    """Return the schema of ``maps/NAME/layer=L/part-0.parquet``: coordinates aligned with the points."""
+    axes = [pa.field(axis, pa.float32(), nullable=False) for axis in "xyz"[:dims]]
+    return pa.schema(
+        [
+            pa.field("head", pa.int16(), nullable=False),
+            pa.field("token", pa.int32(), nullable=False),
+            pa.field("kind", _label, nullable=False),
+            *axes,
+        ]
+    )
+
+
+def scores_schema(metrics: Iterable[str]) -> pa.Schema:
+    """Return the schema of ``scores/map=NAME/layer=L/part-0.parquet``: one row per head, one column per metric."""
+    return pa.schema(
+        [
+            pa.field("head", pa.int16(), nullable=False),
+            *(pa.field(metric, pa.float32(), nullable=False) for metric in metrics),
+        ]
+    )

@@ -1,0 +1,47 @@
+"""Where each part of a run lies. Nothing else knows a file name."""
+
+from pathlib import Path
+
+__all__ = [
+    "HEADS_FILE",
+    "IMAGES_FILE",
+    "MANIFEST_FILE",
+    "MAP_FILE",
+    "PARTIAL",
+    "RECIPE_FILE",
+    "SEQUENCES_FILE",
+    "TOKENS_FILE",
+    "map_dir",
+    "map_file",
+    "scores_file",
+    "shard_file",
+]
+
+MANIFEST_FILE = "manifest.json"
+RECIPE_FILE = "recipe.toml"
+SEQUENCES_FILE = "sequences.parquet"
+TOKENS_FILE = "tokens.parquet"
+HEADS_FILE = "heads.parquet"
+IMAGES_FILE = "media/images.parquet"
+MAP_FILE = "map.json"
+PARTIAL = ".partial"
+
+
+def shard_file(run: Path, layer: int, shard: int) -> Path:
+    """Return the file that holds the vectors of one layer and one shard of tokens."""
+    return run / "vectors" / f"layer={layer}" / f"shard-{shard:05d}.parquet"
+
+
+def map_dir(run: Path, name: str) -> Path:
+    """Return the folder of a map."""
+    return run / "maps" / name
+
+
+def map_file(run: Path, name: str, layer: int) -> Path:
+    """Return the file that holds the coordinates of one layer on a map."""
+    return map_dir(run, name) / f"layer={layer}" / "part-0.parquet"
+
+
+def scores_file(run: Path, name: str, layer: int) -> Path:
+    """Return the file that holds the scores of one layer's heads on a map."""
+    return run / "scores" / f"map={name}" / f"layer={layer}" / "part-0.parquet"

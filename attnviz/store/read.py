@@ -1,0 +1,261 @@
+"""Opening a run: everything that is shown, exported or measured afterwards is read through here.
+
+Files are memory-mapped and read by row group (one per head). Tables are read once and kept; heads are not kept, because one
+costs milliseconds and hundreds of them cost memory.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from attnviz.attention import weights
+from attnviz.errors import DatasetError, nearest
+from attnviz.store import layout
+from attnviz.store.manifest import Manifest, MapInfo, read_manifest, read_map_info
+from attnviz.types import KINDS, Attention, FloatArray, LayerInfo
+
+__all__ = ["Head", "HeadVectors", "RunDirectory"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadVectors:
+    """The stored vectors of one head, all arrays aligned with the tokens."""
+
+    query: FloatArray  # (tokens, head_dim)
+    key: FloatArray  # (tokens, head_dim)
+    query_norm: FloatArray  # (tokens,)
+    key_norm: FloatArray
+    value_norm: FloatArray
+    logsumexp: FloatArray
+
+
+class RunDirectory:
+    """A run on disk, opened for reading.
+
+    Parameters
+    ----------
+    path
+        The run's folder.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is no complete run, or one of a schema_version that is not read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.manifest: Manifest = read_manifest(self.path / layout.MANIFEST_FILE)
+
+    def __repr__(self) -> str:
+        shape = f"{len(self.layers)} layers, {self.num_tokens:,} tokens of {self.num_sequences:,} sequences"
+        return f"<attnviz run {self.name}: {self.manifest.model.id}, {shape}, maps {', '.join(self.maps) or 'none'}>"
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.manifest.name
+
+    @property
+    def layers(self) -> dict[int, LayerInfo]:
+        """The captured layers by their number in the model."""
+        return {layer.layer: layer for layer in self.manifest.layers}
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the run holds; a head has twice as many points."""
+        return self.manifest.num_tokens
+
+    @property
+    def num_sequences(self) -> int:
+        """How many sequences the run holds."""
+        return self.manifest.num_sequences
+
+    @property
+    def maps(self) -> dict[str, MapInfo]:
+        """The complete maps by name. Read anew at each call: maps are added to finished runs."""
+        files = sorted((self.path / "maps").glob(f"*/{layout.MAP_FILE}"))
+        return {file.parent.name: read_map_info(file) for file in files}
+
+    @cached_property
+    def sequences(self) -> pd.DataFrame:
+        """One row per sequence, indexed by sequence_id; the user's own columns are ``manifest.attributes``."""
+        return self._table(layout.SEQUENCES_FILE).set_index("sequence_id")
+
+    @cached_property
+    def tokens(self) -> pd.DataFrame:
+        """One row per token; row ``i`` is token ``i`` everywhere."""
+        return self._table(layout.TOKENS_FILE)
+
+    @cached_property
+    def heads(self) -> pd.DataFrame:
+        """One row per head: how its vectors were brought into one space. Indexed by (layer, head)."""
+        return self._table(layout.HEADS_FILE).set_index(["layer", "head"])
+
+    def scores(self, name: str) -> pd.DataFrame:
+        """Return the scores of a map, one row per head, indexed by (layer, head)."""
+        self._require_map(name)
+        frames = []
+        for layer in self.layers:
+            path = layout.scores_file(self.path, name, layer)
+            with _reading(path):
+                frames.append(pq.read_table(path, partitioning=None).to_pandas().assign(layer=layer))
+        scores: pd.DataFrame = pd.concat(frames).set_index(["layer", "head"])
+        return scores
+
+    def head(self, layer: int, head: int) -> "Head":
+        """Return one head. Raises ``DatasetError`` if the run has no such layer or head."""
+        info = self._layer(layer)
+        if not 0 <= head < info.num_heads:
+            raise DatasetError(
+                f"Layer {layer} of run {self.name} has heads 0 to {info.num_heads - 1}; {head} was asked for."
+            )
+        return Head(self, info, head)
+
+    def token_slice(self, sequence: int) -> slice:
+        """Return the rows of ``tokens`` that belong to a sequence."""
+        if not 0 <= sequence < self.num_sequences:
+            raise DatasetError(
+                f"Run {self.name} has sequences 0 to {self.num_sequences - 1}; {sequence} was asked for."
+            )
+        rows = self.sequences
+        first = int(rows["first_token"].to_numpy()[sequence])
+        return slice(first, first + int(rows["num_tokens"].to_numpy()[sequence]))
+
+    def coordinates(self, name: str, layer: int, head: int | None = None) -> FloatArray:
+        """Return where a map puts the points: ``(points, dims)`` of one head, or ``(heads, points, dims)`` of a layer.
+
+        The queries of tokens 0…n-1 come first, then their keys.
+        """
+        dims = self._require_map(name).spec.dims
+        info = self._layer(layer)
+        path = layout.map_file(self.path, name, layer)
+        with _reading(path):
+            file = pq.ParquetFile(path, memory_map=True)
+            columns = list("xyz"[:dims])
+            table = file.read(columns) if head is None else file.read_row_group(head, columns)
+            axes = [column.to_numpy() for column in table.columns]
+            placed = np.stack(axes, axis=-1).astype(np.float32, copy=False)
+            expected = 2 * self.num_tokens * (info.num_heads if head is None else 1)
+            if len(placed) != expected:
+                raise pa.ArrowInvalid(f"{len(placed):,} points where {expected:,} belong")
+        return placed if head is not None else placed.reshape(info.num_heads, 2 * self.num_tokens, dims)
+
+    def vectors(self, layer: int, head: int, tokens: slice = slice(None)) -> HeadVectors:
+        """Return the stored vectors of one head, of all tokens or of a slice of them (read from its shards alone)."""
+        info = self._layer(layer)
+        start, stop, _ = tokens.indices(self.num_tokens)
+        bounds = [*self.manifest.shards, self.num_tokens]
+        tables, origin = [], None
+        for shard, (first, last) in enumerate(pairwise(bounds)):
+            if first < stop and last > start:
+                origin = first if origin is None else origin
+                tables.append(self._read_shard(layer, head, shard, last - first))
+        if not tables:
+            return HeadVectors(*[np.empty((0, info.head_dim), np.float32)] * 2, *[np.empty(0, np.float32)] * 4)
+        table = pa.concat_tables(tables)
+        table = table.slice(start - (origin or 0), stop - start)
+        return HeadVectors(
+            *(_vectors(table[name], info.head_dim) for name in KINDS),
+            *(table[name].to_numpy() for name in ("query_norm", "key_norm", "value_norm", "logsumexp")),
+        )
+
+    def attention(self, layer: int, head: int, sequence: int) -> Attention:
+        """Rebuild the attention weights of one head over one sequence."""
+        rows = self.token_slice(sequence)
+        vectors = self.vectors(layer, head, rows)
+        texts = tuple(self.tokens["text"].iloc[rows])
+        return Attention(weights(vectors.query, vectors.key, self._layer(layer)), texts)
+
+    def image_png(self, sequence: int) -> bytes:
+        """Return the picture of a sequence as the model saw it, as PNG bytes. Raises ``DatasetError`` if it is a text."""
+        path = self.path / layout.IMAGES_FILE
+        with _reading(path):
+            file = pq.ParquetFile(path, memory_map=True)
+            group, row = divmod(sequence, file.metadata.row_group(0).num_rows)
+            return bytes(file.read_row_group(group, ["image"])["image"][row]["bytes"].as_py())
+
+    def _read_shard(self, layer: int, head: int, shard: int, rows: int) -> pa.Table:
+        path = layout.shard_file(self.path, layer, shard)
+        columns = [*KINDS, "query_norm", "key_norm", "value_norm", "logsumexp"]
+        with _reading(path):
+            table = pq.ParquetFile(path, memory_map=True).read_row_group(head, columns)
+            if table.num_rows != rows:
+                raise pa.ArrowInvalid(f"{table.num_rows:,} tokens where {rows:,} belong")
+        return table
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = self.path / name
+        with _reading(path):
+            table: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
+        return table
+
+    def _layer(self, layer: int) -> LayerInfo:
+        if layer not in self.layers:
+            known = ", ".join(map(str, self.layers))
+            raise DatasetError(f"Run {self.name} holds layers {known}; layer {layer} was asked for.")
+        return self.layers[layer]
+
+    def _require_map(self, name: str) -> MapInfo:
+        if name not in (maps := self.maps):
+            known = nearest(name, maps) if maps else "It has none yet: make one with `attnviz project`."
+            raise DatasetError(f"Run {self.name} has no complete map {name!r}: {known}")
+        return maps[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One head of a run."""
+
+    run: RunDirectory
+    layer: LayerInfo
+    head: int
+
+    def vectors(self) -> HeadVectors:
+        """Return the stored queries and keys of all tokens, with norms."""
+        return self.run.vectors(self.layer.layer, self.head)
+
+    def map(self, name: str) -> pd.DataFrame:
+        """Return a map as a table: one row per point with ``token``, ``kind``, coordinates and the token's columns."""
+        placed = self.run.coordinates(name, self.layer.layer, self.head)
+        tokens = self.run.tokens
+        frame = pd.concat([tokens, tokens], ignore_index=True)
+        kind = pd.Categorical(np.repeat(KINDS, len(tokens)), categories=KINDS)
+        frame.insert(0, "token", np.tile(np.arange(len(tokens), dtype=np.int32), 2))
+        frame.insert(1, "kind", pd.Series(kind))
+        for axis, values in reversed(list(zip("xyz", placed.T, strict=False))):
+            frame.insert(2, axis, values)
+        return frame
+
+    def attention(self, sequence: int) -> Attention:
+        """Rebuild this head's attention weights over one sequence."""
+        return self.run.attention(self.layer.layer, self.head, sequence)
+
+
+def _vectors(column: pa.ChunkedArray, head_dim: int) -> FloatArray:
+    vectors: FloatArray = column.combine_chunks().flatten().to_numpy().reshape(-1, head_dim).astype(np.float32)
+    return vectors
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while reading ``path`` into one sentence that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{path} is missing from the run. Give its `attnviz run` command again to make it."
+        ) from error
+    except (pa.ArrowException, OSError, KeyError, IndexError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(
+            f"{path} is damaged or not from attnviz: {reason}. Delete it and give the run's command again."
+        ) from error

@@ -1,0 +1,136 @@
+"""Writing a run: every file goes to a ``.partial`` name, is flushed to the disk, and is renamed when it is whole.
+
+The bytes depend on the data alone, so that a run which was killed and resumed ends with the same files as one that was not.
+Vectors are stored plain: float16 noise does not compress, and a plain page is read in one copy (one head of 10,000 tokens ×
+64 dimensions in 4–9 ms, 2 shared cores, 2026-11-21).
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from attnviz.errors import DatasetError
+from attnviz.schema import map_schema, scores_schema, vectors_schema
+from attnviz.store.layout import PARTIAL
+from attnviz.types import KINDS, FloatArray
+
+__all__ = ["atomic", "write_coordinates", "write_scores", "write_table", "write_text", "write_vectors"]
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a partial name to write to; on success it becomes ``path`` in one step, on failure it is removed.
+
+    Raises
+    ------
+    DatasetError
+        If the disk is full or the folder cannot be written; what was complete before stays as it was.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise DatasetError(_explain(path, error)) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file in one step."""
+    with atomic(path) as partial:
+        partial.write_text(text, "utf-8")
+
+
+def write_table(path: Path, table: pa.Table, *, row_group_size: int | None = None) -> None:
+    """Write a table in one step."""
+    with atomic(path) as partial:
+        pq.write_table(table, partial, compression="zstd", row_group_size=row_group_size)
+
+
+def write_vectors(path: Path, heads: Sequence[Mapping[str, FloatArray]], first_token: int, dtype: str) -> None:
+    """Write one layer's shard, one row group per head.
+
+    Parameters
+    ----------
+    heads
+        For each head: ``query`` and ``key`` ``(tokens, head_dim)``, ``value_norm`` and ``logsumexp`` ``(tokens,)``.
+    first_token
+        Row in ``tokens.parquet`` of the shard's first token.
+    dtype
+        ``"float16"`` or ``"float32"``.
+    """
+    tokens, head_dim = heads[0]["query"].shape
+    schema = vectors_schema(head_dim, dtype)
+    index = np.arange(first_token, first_token + tokens, dtype=np.int32)
+    with atomic(path) as partial, pq.ParquetWriter(partial, schema, compression="none", use_dictionary=False) as writer:
+        for head, columns in enumerate(heads):
+            arrays = {
+                "head": np.full(tokens, head, np.int16),
+                "token": index,
+                "query": _vector_array(columns["query"], schema.field("query").type),
+                "key": _vector_array(columns["key"], schema.field("key").type),
+                "query_norm": np.linalg.norm(columns["query"], axis=1).astype(np.float32),
+                "key_norm": np.linalg.norm(columns["key"], axis=1).astype(np.float32),
+                "value_norm": columns["value_norm"],
+                "logsumexp": columns["logsumexp"],
+            }
+            writer.write_table(pa.table(arrays, schema=schema), row_group_size=max(tokens, 1))
+
+
+def write_coordinates(path: Path, heads: Sequence[FloatArray]) -> None:
+    """Write one layer of a map, one row group per head; each head is ``(points, dims)``, queries first."""
+    points, dims = heads[0].shape
+    schema = map_schema(dims)
+    tokens = points // 2
+    index = np.tile(np.arange(tokens, dtype=np.int32), 2)
+    kind = pa.DictionaryArray.from_arrays(np.repeat(np.arange(2, dtype=np.int8), tokens), pa.array(KINDS))
+    with (
+        atomic(path) as partial,
+        pq.ParquetWriter(partial, schema, compression="none", use_dictionary=["kind"]) as writer,
+    ):
+        for head, placed in enumerate(heads):
+            columns = [np.full(points, head, np.int16), index, kind, *np.ascontiguousarray(placed.T)]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=max(points, 1))
+
+
+def write_scores(path: Path, heads: Sequence[Mapping[str, float]]) -> None:
+    """Write the scores of one layer's heads on a map."""
+    schema = scores_schema(heads[0])
+    rows = [{"head": head, **scores} for head, scores in enumerate(heads)]
+    write_table(path, pa.Table.from_pylist(rows, schema=schema))
+
+
+def _vector_array(vectors: FloatArray, kind: pa.DataType) -> pa.Array:
+    dtype = {pa.float16(): np.float16, pa.float32(): np.float32}[kind.value_type]
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(dtype).reshape(-1)), type=kind)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _explain(path: Path, error: OSError) -> str:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    advice = {
+        errno.ENOSPC: "Free some space and give the same command again: it goes on where it stopped.",
+        errno.EACCES: "Choose a folder that you may write to with --out.",
+        errno.EROFS: "Choose a folder that you may write to with --out.",
+    }.get(error.errno or 0, "Nothing that was complete before has been changed.")
+    return f"{path} cannot be written: {reason}. {advice}"
