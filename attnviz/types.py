@@ -21,6 +21,7 @@ __all__ = [
     "LayerVectors",
     "MapSpec",
     "ModelInfo",
+    "ModelSpec",
     "Neighbors",
     "Progress",
     "Record",
@@ -57,6 +58,7 @@ class TokenSequence:
     segment: NDArray[np.int8]  # 0, or 1 for the second text of a pair
     patch_row: NDArray[np.int16]  # -1 where the token is no patch
     patch_col: NDArray[np.int16]
+    truncated: bool = False  # whether the text was longer than what the model takes
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -80,6 +82,18 @@ class LayerInfo:
     def kv_head(self, head: int) -> int:
         """Return the key-value head that query head ``head`` reads."""
         return head // (self.num_heads // self.num_kv_heads)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which model to load, and how."""
+
+    id: str  # hub id, folder, package:NAME/FOLDER or builtin:NAME
+    library: Literal["transformers", "timm"] | None = None  # None: told by the model's config
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "auto"  # "auto": a GPU if there is one
+    trust_remote_code: bool = False  # runs code from the model's repository: only if you have read it
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The only quantity computed here that the model did not is the log-sum-exp of eac
 of rows, so that no n × n matrix of all heads exists): with it the weight of any single pair costs one dot product later.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 import torch
@@ -26,13 +26,17 @@ def backend_of(model: LoadedModel) -> Backend:
     return BACKENDS[model.info.library]()
 
 
-def capture(model: LoadedModel, batch: Batch, layers: Sequence[LayerInfo], sink: Sink) -> torch.Tensor:
+def capture(
+    model: LoadedModel, batch: Batch, layers: Sequence[LayerInfo], sink: Sink, *, only: Container[int] | None = None
+) -> torch.Tensor:
     """Run ``model`` on ``batch``, call ``sink`` with each layer's vectors, and return the model's output.
 
     Parameters
     ----------
     layers
         What ``capture.check.inspect`` found, one for each attention that the model runs; its order is the model's.
+    only
+        Numbers of the layers to hand over; all, if not given.
     sink
         Receives ``LayerVectors`` as soon as its layer has run, so that one layer is held at a time.
 
@@ -51,7 +55,8 @@ def capture(model: LoadedModel, batch: Batch, layers: Sequence[LayerInfo], sink:
             )
         info = layers[seen]
         seen += 1
-        sink(layer_vectors(call, info, batch.lengths))
+        if only is None or info.layer in only:
+            sink(layer_vectors(call, info, batch.lengths))
 
     with backend_of(model)(model.module, see):
         output = model.forward(batch)

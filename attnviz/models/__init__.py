@@ -1,6 +1,6 @@
 """Loading a model with what turns a user's record into its tokens: the only place that knows hubs, files and processors.
 
-Receives ``ModelOptions``; gives a ``LoadedModel`` that encodes records, collates batches and runs. Three kinds are known:
+Receives ``ModelSpec``; gives a ``LoadedModel`` that encodes records, collates batches and runs. Three kinds are known:
 language models and vision models of transformers, and vision models of timm. A model may be named by hub id, by local
 folder, as ``package:NAME/FOLDER`` (weights carried by an installed Python package) or as ``builtin:NAME`` (ours).
 """
@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Literal
 
 from attnviz.errors import ModelError, nearest, require
-from attnviz.models.loaded import Batch, LoadedModel, ModelOptions
+from attnviz.models.loaded import Batch, LoadedModel
 from attnviz.resources import resource
+from attnviz.types import ModelSpec
 
-__all__ = ["Batch", "LoadedModel", "ModelOptions", "load", "locate"]
+__all__ = ["Batch", "LoadedModel", "load", "locate"]
 
 Library = Literal["transformers", "timm"]
 
 
-def load(options: ModelOptions) -> LoadedModel:
+def load(spec: ModelSpec) -> LoadedModel:
     """Load a model, ready to run.
 
     Raises
@@ -30,19 +31,19 @@ def load(options: ModelOptions) -> LoadedModel:
         If torch, transformers or timm is not installed.
     """
     require("torch", "capture")
-    place = locate(options.id)
-    library = options.library or _library_of(options.id, place)
+    place = locate(spec.id)
+    library = spec.library or _library_of(spec.id, place)
     if library == "timm":
         require("timm", "capture")
         from attnviz.models import timm_images
 
-        return timm_images.load(options, place)
+        return timm_images.load(spec, place)
     require("transformers", "capture")
     from attnviz.models import transformers_images, transformers_text
 
-    if transformers_images.reads_images(options, place):
-        return transformers_images.load(options, place)
-    return transformers_text.load(options, place)
+    if transformers_images.reads_images(spec, place):
+        return transformers_images.load(spec, place)
+    return transformers_text.load(spec, place)
 
 
 def locate(model: str) -> str:

@@ -2,28 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from attnviz.errors import ModelError
-from attnviz.types import ModelInfo, Record, TokenSequence
+from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
-__all__ = ["Batch", "LoadedModel", "ModelOptions", "image_sequence", "picture", "place_model"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOptions:
-    """Which model to load, and how."""
-
-    id: str
-    library: Literal["transformers", "timm"] | None = None  # None: told by the model's config
-    revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "auto"  # "auto": a GPU if there is one
-    trust_remote_code: bool = False  # runs code from the model's repository: only if you have read it
+__all__ = ["Batch", "LoadedModel", "image_sequence", "picture", "place_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +48,16 @@ class LoadedModel(Protocol):
         """Return the image as the model sees it, ``(height, width[, 3])``; None for texts."""
 
 
-def place_model(module: torch.nn.Module, options: ModelOptions) -> torch.nn.Module:
+def place_model(module: torch.nn.Module, spec: ModelSpec) -> torch.nn.Module:
     """Put a model on its device, in evaluation mode, with no gradients."""
-    wanted = options.device
+    wanted = spec.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return module.eval().requires_grad_(False).to(wanted)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
-            f"Device {options.device!r} cannot be used: {error} Accepted: auto, cpu, cuda, cuda:N, mps."
+            f"Device {spec.device!r} cannot be used: {error} Accepted: auto, cpu, cuda, cuda:N, mps."
         ) from error
 
 

@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attnviz.errors import InputError, ModelError, nearest
-from attnviz.models.loaded import Batch, ModelOptions, image_sequence, picture, place_model
-from attnviz.types import ModelInfo, Record, TokenSequence
+from attnviz.models.loaded import Batch, image_sequence, picture, place_model
+from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
 __all__ = ["TimmModel", "load"]
 
 
-def load(options: ModelOptions, place: str) -> "TimmModel":
+def load(spec: ModelSpec, place: str) -> "TimmModel":
     """Load a timm model with its weights. Raises ``ModelError`` if it cannot be had."""
     name = f"local-dir:{place}" if Path(place).is_dir() else place.removeprefix("timm/")
-    name = f"hf-hub:{options.id}@{options.revision}" if options.revision else name
+    name = f"hf-hub:{spec.id}@{spec.revision}" if spec.revision else name
     try:
         module = timm.create_model(name, pretrained=True)
     except Exception as error:  # timm, huggingface_hub and safetensors each raise their own
         hint = nearest(name, timm.list_models(pretrained=True)).split("Accepted:")[0]
         raise ModelError(
-            f"The timm model {options.id!r} cannot be loaded: {error}. {hint}Give a timm name or a folder."
+            f"The timm model {spec.id!r} cannot be loaded: {error}. {hint}Give a timm name or a folder."
         ) from error
-    return TimmModel(module.to(getattr(torch, options.dtype)), options)
+    return TimmModel(module.to(getattr(torch, spec.dtype)), spec)
 
 
 class TimmModel:
@@ -36,20 +36,20 @@ class TimmModel:
 
     max_length: int | None = None
 
-    def __init__(self, module: Any, options: ModelOptions) -> None:
+    def __init__(self, module: Any, spec: ModelSpec) -> None:
         data = timm.data.resolve_model_data_config(module)
-        self.module: Any = place_model(module, options)
+        self.module: Any = place_model(module, spec)
         self.mean, self.std = data["mean"], data["std"]
         self.channels = data["input_size"][0]
         self.transform: Any = timm.data.create_transform(**data, is_training=False)
         self.grid, self.prefix = _layout(module)
         self.info = ModelInfo(
-            id=options.id,
+            id=spec.id,
             library="timm",
             architecture=type(module).__name__,
             modality="image",
-            revision=options.revision,
-            dtype=options.dtype,
+            revision=spec.revision,
+            dtype=spec.dtype,
             num_parameters=sum(weight.numel() for weight in module.parameters()),
             grid=self.grid,
         )

@@ -3,14 +3,16 @@
 import re
 from typing import Any
 
+import transformers
+
 from attnviz.errors import ModelError
-from attnviz.models.loaded import ModelOptions
+from attnviz.types import ModelSpec
 
 __all__ = ["from_pretrained"]
 
 
-def from_pretrained(factory: Any, options: ModelOptions, place: str, **more: Any) -> Any:
-    """Call ``factory.from_pretrained`` as the options say.
+def from_pretrained(factory: Any, spec: ModelSpec, place: str, **more: Any) -> Any:
+    """Call ``factory.from_pretrained`` as the spec say.
 
     Raises
     ------
@@ -19,15 +21,18 @@ def from_pretrained(factory: Any, options: ModelOptions, place: str, **more: Any
     """
     if hasattr(factory, "from_config"):  # a model, not a tokenizer or processor
         more["use_safetensors"] = True
+    bars = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()  # the library never prints
     try:
-        return factory.from_pretrained(
-            place, revision=options.revision, trust_remote_code=options.trust_remote_code, **more
-        )
+        return factory.from_pretrained(place, revision=spec.revision, trust_remote_code=spec.trust_remote_code, **more)
     except Exception as error:  # transformers, huggingface_hub, safetensors and tokenizers each raise their own
-        raise ModelError(_explain(factory.__name__, options, error)) from error
+        raise ModelError(_explain(factory.__name__, spec, error)) from error
+    finally:
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
 
 
-def _explain(factory: str, options: ModelOptions, error: Exception) -> str:
+def _explain(factory: str, spec: ModelSpec, error: Exception) -> str:
     what = {"AutoTokenizer": "tokenizer", "AutoImageProcessor": "image processor", "AutoConfig": "configuration"}.get(
         factory, "model"
     )
@@ -38,4 +43,4 @@ def _explain(factory: str, options: ModelOptions, error: Exception) -> str:
         advice = "The weights file is damaged: fetch it again."
     else:
         advice = "Give a hub id, a folder with config.json and model.safetensors, package:NAME/FOLDER or builtin:NAME."
-    return f"The {what} of {options.id!r} cannot be loaded: {reason} {advice}"
+    return f"The {what} of {spec.id!r} cannot be loaded: {reason} {advice}"

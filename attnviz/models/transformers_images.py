@@ -9,24 +9,24 @@ import transformers
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
-from attnviz.models.loaded import Batch, ModelOptions, image_sequence, picture, place_model
+from attnviz.models.loaded import Batch, image_sequence, picture, place_model
 from attnviz.models.transformers_files import from_pretrained
-from attnviz.types import ModelInfo, Record, TokenSequence
+from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
 __all__ = ["ImageModel", "load", "reads_images"]
 
 
-def reads_images(options: ModelOptions, place: str) -> bool:
+def reads_images(spec: ModelSpec, place: str) -> bool:
     """Tell whether the model's configuration is that of a vision model."""
-    config = from_pretrained(transformers.AutoConfig, options, place)
+    config = from_pretrained(transformers.AutoConfig, spec, place)
     return hasattr(config, "patch_size") and hasattr(config, "image_size")
 
 
-def load(options: ModelOptions, place: str) -> "ImageModel":
+def load(spec: ModelSpec, place: str) -> "ImageModel":
     """Load a vision model and its processor. Raises ``ModelError`` if either cannot be had."""
-    processor = from_pretrained(transformers.AutoImageProcessor, options, place)
-    module = from_pretrained(transformers.AutoModel, options, place, dtype=getattr(torch, options.dtype))
-    return ImageModel(module, processor, options)
+    processor = from_pretrained(transformers.AutoImageProcessor, spec, place)
+    module = from_pretrained(transformers.AutoModel, spec, place, dtype=getattr(torch, spec.dtype))
+    return ImageModel(module, processor, spec)
 
 
 class ImageModel:
@@ -34,17 +34,17 @@ class ImageModel:
 
     max_length: int | None = None
 
-    def __init__(self, module: Any, processor: Any, options: ModelOptions) -> None:
-        self.module: Any = place_model(module, options)
+    def __init__(self, module: Any, processor: Any, spec: ModelSpec) -> None:
+        self.module: Any = place_model(module, spec)
         self.processor = processor
         self.grid, self.prefix = self._layout()
         self.info = ModelInfo(
-            id=options.id,
+            id=spec.id,
             library="transformers",
             architecture=type(module).__name__,
             modality="image",
-            revision=options.revision or getattr(module.config, "_commit_hash", None),
-            dtype=options.dtype,
+            revision=spec.revision or getattr(module.config, "_commit_hash", None),
+            dtype=spec.dtype,
             num_parameters=sum(weight.numel() for weight in module.parameters()),
             grid=self.grid,
         )

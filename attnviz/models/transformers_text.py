@@ -9,18 +9,23 @@ import transformers
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
-from attnviz.models.loaded import Batch, ModelOptions, place_model
+from attnviz.models.loaded import Batch, place_model
 from attnviz.models.transformers_files import from_pretrained
-from attnviz.types import ModelInfo, Record, TokenSequence
+from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
 __all__ = ["TextModel", "load"]
 
 
-def load(options: ModelOptions, place: str) -> "TextModel":
+def load(spec: ModelSpec, place: str) -> "TextModel":
     """Load a language model and its tokenizer. Raises ``ModelError`` if either cannot be had."""
-    tokenizer = from_pretrained(transformers.AutoTokenizer, options, place)
-    module = from_pretrained(transformers.AutoModel, options, place, dtype=getattr(torch, options.dtype))
-    return TextModel(module, tokenizer, options)
+    config = from_pretrained(transformers.AutoConfig, spec, place)
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{spec.id} is an encoder-decoder ({config.model_type}), which is not supported: give an encoder or a decoder."
+        )
+    tokenizer = from_pretrained(transformers.AutoTokenizer, spec, place)
+    module = from_pretrained(transformers.AutoModel, spec, place, dtype=getattr(torch, spec.dtype))
+    return TextModel(module, tokenizer, spec)
 
 
 class TextModel:
@@ -34,29 +39,29 @@ class TextModel:
         A fast tokenizer.
     """
 
-    def __init__(self, module: Any, tokenizer: Any, options: ModelOptions) -> None:
+    def __init__(self, module: Any, tokenizer: Any, spec: ModelSpec) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ModelError(
-                f"{options.id} has only a slow tokenizer; attnviz needs a fast one (tokenizer.json) to align tokens."
+                f"{spec.id} has only a slow tokenizer; attnviz needs a fast one (tokenizer.json) to align tokens."
             )
         if len(tokenizer) > (rows := module.get_input_embeddings().num_embeddings):
             raise ModelError(
-                f"The tokenizer of {options.id} has {len(tokenizer):,} tokens but the model only {rows:,}: they do not belong "
+                f"The tokenizer of {spec.id} has {len(tokenizer):,} tokens but the model only {rows:,}: they do not belong "
                 "together. Give a folder that holds both."
             )
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
         tokenizer.padding_side = "right"
-        self.module: Any = place_model(module, options)
+        self.module: Any = place_model(module, spec)
         self.tokenizer = tokenizer
         self.max_length = _max_length(module.config, tokenizer)
         self.info = ModelInfo(
-            id=options.id,
+            id=spec.id,
             library="transformers",
             architecture=type(module).__name__,
             modality="text",
-            revision=options.revision or getattr(module.config, "_commit_hash", None),
-            dtype=options.dtype,
+            revision=spec.revision or getattr(module.config, "_commit_hash", None),
+            dtype=spec.dtype,
             num_parameters=sum(weight.numel() for weight in module.parameters()),
         )
 
@@ -88,6 +93,7 @@ class TextModel:
             segment=_segments(segments),
             patch_row=nowhere,
             patch_col=nowhere,
+            truncated=bool(encoding.encodings[0].overflowing),
         )
 
     def collate(self, sequences: Sequence[TokenSequence]) -> Batch:

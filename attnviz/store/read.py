@@ -44,6 +44,8 @@ class RunDirectory:
     ----------
     path
         The run's folder.
+    manifest
+        Given by the pipeline while the folder has none yet.
 
     Raises
     ------
@@ -51,9 +53,9 @@ class RunDirectory:
         If the folder is no complete run, or one of a schema_version that is not read.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, manifest: Manifest | None = None) -> None:
         self.path = Path(path)
-        self.manifest: Manifest = read_manifest(self.path / layout.MANIFEST_FILE)
+        self.manifest: Manifest = manifest or read_manifest(self.path / layout.MANIFEST_FILE)
 
     def __repr__(self) -> str:
         shape = f"{len(self.layers)} layers, {self.num_tokens:,} tokens of {self.num_sequences:,} sequences"

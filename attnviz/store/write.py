@@ -82,8 +82,8 @@ def write_vectors(path: Path, heads: Sequence[Mapping[str, FloatArray]], first_t
                 "token": index,
                 "query": _vector_array(columns["query"], schema.field("query").type),
                 "key": _vector_array(columns["key"], schema.field("key").type),
-                "query_norm": np.linalg.norm(columns["query"], axis=1).astype(np.float32),
-                "key_norm": np.linalg.norm(columns["key"], axis=1).astype(np.float32),
+                "query_norm": _norms(columns["query"]),
+                "key_norm": _norms(columns["key"]),
                 "value_norm": columns["value_norm"],
                 "logsumexp": columns["logsumexp"],
             }
@@ -111,6 +111,11 @@ def write_scores(path: Path, heads: Sequence[Mapping[str, float]]) -> None:
     schema = scores_schema(heads[0])
     rows = [{"head": head, **scores} for head, scores in enumerate(heads)]
     write_table(path, pa.Table.from_pylist(rows, schema=schema))
+
+
+def _norms(vectors: FloatArray) -> FloatArray:
+    norms: FloatArray = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    return norms
 
 
 def _vector_array(vectors: FloatArray, kind: pa.DataType) -> pa.Array:

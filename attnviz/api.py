@@ -1,0 +1,147 @@
+"""The Python face: what ``import attnviz`` offers. Thin: each name opens, calls one stage, and returns.
+
+``Run`` is the run directory with what needs the upper floors, such as showing the explorer in a notebook.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attnviz.errors import RecipeError, require
+from attnviz.store import RunDirectory
+from attnviz.types import MapSpec, Progress
+
+__all__ = ["Run", "open", "run"]
+
+
+class Run(RunDirectory):
+    """A run, opened. See ``attnviz.store.RunDirectory`` for reading."""
+
+    def explore(self) -> Any:
+        """Return the explorer of this run; a notebook shows it. Needs the extra ``dashboard``."""
+        panel = require("panel", "dashboard")
+        from attnviz.explorer import Explorer
+
+        panel.extension()
+        return Explorer([self])
+
+    def project(
+        self,
+        name: str,
+        *,
+        method: str | None = None,
+        dims: int = 2,
+        parameters: Mapping[str, Any] | None = None,
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Add a map to this run.
+
+        Parameters
+        ----------
+        name
+            What the map is called in the run.
+        method
+            ``pca``, ``umap`` or ``tsne``; ``name``, if not given.
+        dims
+            2 or 3.
+        parameters
+            The method's own, checked by name and range: ``{"n_neighbors": 30}``.
+        workers
+            Processes; one per core, if not given.
+        progress
+            Called as ``progress(stage, done, total)``.
+
+        Raises
+        ------
+        MapError
+            If the method or a parameter is not one that is accepted.
+        DatasetError
+            If the run has a map of that name made in another way.
+        """
+        from attnviz.pipeline import make_maps
+
+        spec = MapSpec(name, method or name, dims, parameters or {})
+        make_maps(self, [spec], workers=workers or cores(), progress=progress or _silent)
+
+
+def open(path: str | Path) -> Run:
+    """Open a run directory.
+
+    Raises
+    ------
+    DatasetError
+        If it is none, is unfinished, or has a schema_version that is not read.
+    """
+    return Run(path)
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any] | None = None,
+    *,
+    model: str | None = None,
+    data: str | Sequence[str] | None = None,
+    maps: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    force: bool = False,
+) -> Run:
+    """Make a run, or finish it, or find it finished; then open it.
+
+    Parameters
+    ----------
+    recipe
+        A ``.toml`` file, the name of a shipped recipe, or nested mappings as TOML gives them.
+    model, data, maps
+        Instead of a recipe: a model id, one or several sources, and map methods.
+    out
+        The run's folder; ``data/runs/NAME``, if not given.
+    overrides
+        Dotted keys and values, ``{"data.max_tokens": 500}``.
+    workers
+        Processes that make maps; one per core, if not given. The result does not depend on it.
+    progress
+        Called as ``progress(stage, done, total)``.
+    force
+        Start over; an existing run is replaced when the new one is complete.
+
+    Raises
+    ------
+    RecipeError
+        If neither a recipe nor model and data are given, or as ``attnviz.recipe`` raises.
+    AttnvizError
+        As the stages raise.
+    """
+    from attnviz.pipeline import run_recipe
+    from attnviz.recipe import load_recipe, make_recipe
+
+    if recipe is None:
+        if model is None or data is None:
+            raise RecipeError("Give a recipe, or model= and data=.")
+        recipe = {"name": Path(model).name.replace(":", "_"), "model": {"id": model}, "data": {"source": data}}
+        recipe |= {"maps": {name: {} for name in maps}} if maps is not None else {}
+    elif model is not None or data is not None or maps is not None:
+        raise RecipeError(
+            "Give a recipe or model=, data= and maps=, not both; overrides= changes single keys of a recipe."
+        )
+    wanted = make_recipe(recipe, overrides) if isinstance(recipe, Mapping) else load_recipe(recipe, overrides)
+    folder = Path(out) if out is not None else default_folder(wanted.name)
+    run_recipe(wanted, folder, workers=workers or cores(), progress=progress or _silent, force=force)
+    return open(folder)
+
+
+def default_folder(name: str) -> Path:
+    """Return where a run of that name goes unless it is said otherwise."""
+    return Path("data") / "runs" / name
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Say nothing: the library never prints."""

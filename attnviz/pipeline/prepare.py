@@ -1,0 +1,187 @@
+"""Before anything is captured: which sequences, what the tables say of them, and whether the model can be trusted.
+
+Receives a recipe and a loaded model; gives tokenised sequences and the tables ``sequences``, ``tokens`` and ``images``. A limit
+on tokens draws whole sequences with the seed, never "the first n".
+"""
+
+import io
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from attnviz import schema
+from attnviz.errors import CaptureError, InputError, require
+from attnviz.inputs import read
+from attnviz.models import LoadedModel
+from attnviz.recipe import Recipe
+from attnviz.types import LayerInfo, Progress, TokenSequence
+
+__all__ = ["Prepared", "image_tables", "prepare", "probe_sequences", "select_layers", "sequence_table", "token_table"]
+
+_CHECKED_TOKENS = 2048  # a longer sequence's own attention weights would not fit beside the model
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The sequences of a run, in order, and what was left out, by reason."""
+
+    sequences: tuple[TokenSequence, ...]
+    skipped: Mapping[str, int]
+
+    @property
+    def first_tokens(self) -> NDArray[np.int64]:
+        """The row of each sequence's first token, and behind the last one the number of all tokens."""
+        return np.concatenate([[0], np.cumsum([len(sequence) for sequence in self.sequences])]).astype(np.int64)
+
+    def shards(self, tokens: int) -> tuple[range, ...]:
+        """Cut the sequences into runs of about ``tokens`` tokens; a sequence is never cut."""
+        cuts, held = [0], 0
+        for index, sequence in enumerate(self.sequences):
+            if held and held + len(sequence) > tokens:
+                cuts.append(index)
+                held = 0
+            held += len(sequence)
+        return tuple(range(a, b) for a, b in zip(cuts, [*cuts[1:], len(self.sequences)], strict=True))
+
+
+def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
+    """Read the data and tokenise as much of it as the recipe asks for.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read, is of the other modality, or gives no sequence.
+    """
+    inputs = read(recipe.data.source, options=recipe.data.options(), seed=recipe.seed)
+    skipped = Counter(inputs.skipped)
+    order = np.random.default_rng(recipe.seed).permutation(len(inputs.records))
+    limit = recipe.data.max_tokens
+    chosen: dict[int, TokenSequence] = {}
+    held = 0
+    for index in order.tolist() if limit else range(len(inputs.records)):
+        if limit and held >= limit:
+            break
+        try:
+            sequence = model.encode(inputs.records[index], recipe.data.max_length)
+        except InputError:
+            if not (chosen or skipped):  # the first one already: it is the data, not a row of it
+                raise
+            skipped["no tokens"] += 1
+            continue
+        chosen[index] = sequence
+        held += len(sequence)
+        skipped["cut to the longest length"] += sequence.truncated
+        progress("tokenize", min(held, limit) if limit else len(chosen), limit or len(inputs.records))
+    if not chosen:
+        raise InputError(f"{recipe.data.source} gave no sequence ({dict(skipped)}). Check the column and the limits.")
+    return Prepared(
+        tuple(chosen[index] for index in sorted(chosen)), {why: count for why, count in skipped.items() if count}
+    )
+
+
+def probe_sequences(prepared: Prepared) -> list[TokenSequence]:
+    """Choose what the model is checked on: the longest sequence that fits, the shortest, and two between them."""
+    order = sorted(prepared.sequences, key=len)
+    fitting = [sequence for sequence in order if len(sequence) <= _CHECKED_TOKENS] or order[:1]
+    picks = {0, len(fitting) // 3, 2 * len(fitting) // 3, len(fitting) - 1}
+    return [fitting[index] for index in sorted(picks, reverse=True)]
+
+
+def select_layers(layers: Sequence[LayerInfo], wanted: int | tuple[int, ...] | None) -> tuple[LayerInfo, ...]:
+    """Choose layers as timm does: None all, a number the last so many, a list these (negatives count from the end).
+
+    Raises
+    ------
+    CaptureError
+        If the model has no such layer.
+    """
+    if wanted is None:
+        return tuple(layers)
+    if isinstance(wanted, int):
+        if not 1 <= wanted <= len(layers):
+            raise CaptureError(f"capture.layers asks for the last {wanted} layers; the model has {len(layers)}.")
+        return tuple(layers[-wanted:])
+    by_number = {info.layer: info for info in layers}
+    numbers = sorted(by_number)
+    chosen = set()
+    for number in wanted:
+        if number not in by_number and not -len(numbers) <= number < 0:
+            raise CaptureError(f"capture.layers asks for layer {number}; the model has {', '.join(map(str, numbers))}.")
+        chosen.add(number if number >= 0 else numbers[number])
+    return tuple(by_number[number] for number in sorted(chosen))
+
+
+def sequence_table(prepared: Prepared) -> pa.Table:
+    """Return ``sequences.parquet``: the text or file of each sequence, then the user's own columns."""
+    records = [sequence.record for sequence in prepared.sequences]
+    table = pa.table(
+        {
+            "sequence_id": np.arange(len(records), dtype=np.int32),
+            "reference": [record.reference for record in records],
+            "text": [record.text for record in records],
+            "pair": [record.pair for record in records],
+            "num_tokens": np.array([len(sequence) for sequence in prepared.sequences], np.int32),
+            "first_token": prepared.first_tokens[:-1],
+        },
+        schema=schema.SEQUENCES,
+    )
+    names = dict.fromkeys(name for record in records for name in record.attributes)
+    for name in names:
+        table = table.append_column(name, _column([record.attributes.get(name) for record in records]))
+    return table
+
+
+def token_table(prepared: Prepared) -> pa.Table:
+    """Return ``tokens.parquet``."""
+    sequences = prepared.sequences
+    lengths = [len(sequence) for sequence in sequences]
+    texts = np.array([text for sequence in sequences for text in sequence.texts], dtype=object)
+    _, inverse, counts = np.unique(texts, return_inverse=True, return_counts=True)
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(sequence, name) for sequence in sequences])
+
+    def nullable(name: str) -> pa.Array:
+        values = joined(name)
+        return pa.array(values, mask=values < 0)
+
+    columns = {
+        "sequence_id": np.repeat(np.arange(len(sequences), dtype=np.int32), lengths),
+        "position": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        "text": texts,
+        "vocab_id": nullable("input_ids"),
+        "is_special": joined("is_special"),
+        "segment": joined("segment"),
+        "patch_row": nullable("patch_row"),
+        "patch_col": nullable("patch_col"),
+        "frequency": counts[inverse].astype(np.int32),
+    }
+    return pa.table(columns, schema=schema.TOKENS)
+
+
+def image_tables(prepared: Prepared, model: LoadedModel, rows: int) -> Iterator[pa.Table]:
+    """Yield ``media/images.parquet`` in pieces of ``rows``: each picture as the model sees it, as PNG. Nothing for texts."""
+    pillow = require("PIL.Image", "capture")
+    for first in range(0, len(prepared.sequences), rows):
+        piece = []
+        for offset, sequence in enumerate(prepared.sequences[first : first + rows]):
+            if (shown := model.picture(sequence)) is None:
+                return
+            buffer = io.BytesIO()
+            pillow.fromarray(shown).save(buffer, "PNG")
+            image = {"bytes": buffer.getvalue(), "path": sequence.record.reference}
+            piece.append({"sequence_id": first + offset, "image": image})
+        yield pa.Table.from_pylist(piece, schema=schema.IMAGES)
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Keep a user's column as it came; values of mixed types become text, which loses nothing that can be shown."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return pa.array([None if value is None else str(value) for value in values])

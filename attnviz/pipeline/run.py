@@ -1,0 +1,180 @@
+"""The straight line, once through: inputs → capture → normalize → map, into a run directory.
+
+``recipe.toml`` is written first and ``manifest.json`` when all captured data is complete, so an unfinished run is one without
+a manifest. Starting again goes on at the last complete shard or layer; with another recipe it is refused, naming the keys that
+differ.
+"""
+
+import datetime
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from attnviz import schema
+from attnviz.capture import check, inspect, require_exact
+from attnviz.errors import DatasetError
+from attnviz.models import load
+from attnviz.pipeline.placing import head_table, make_maps
+from attnviz.pipeline.prepare import (
+    Prepared,
+    image_tables,
+    prepare,
+    probe_sequences,
+    select_layers,
+    sequence_table,
+    token_table,
+)
+from attnviz.pipeline.provenance import versions
+from attnviz.pipeline.vectors import capture_shards
+from attnviz.recipe import Recipe, load_recipe, to_toml
+from attnviz.store import Manifest, RunDirectory, layout, write
+from attnviz.store.manifest import to_json
+from attnviz.types import Progress
+
+__all__ = ["is_complete", "run_recipe"]
+
+_IMAGE_ROWS = 256  # per row group
+
+
+def run_recipe(recipe: Recipe, out: Path, *, workers: int, progress: Progress, force: bool = False) -> RunDirectory:
+    """Make a run, or finish it, or find it finished.
+
+    Parameters
+    ----------
+    out
+        The run's folder.
+    workers
+        Processes that make maps. The result does not depend on it.
+    force
+        Start over. An existing run is replaced when the new one is complete, not before.
+
+    Raises
+    ------
+    DatasetError
+        If ``out`` holds another run or something else, or cannot be written.
+    AttnvizError
+        As the stages raise.
+    """
+    if force and out.exists():
+        _require_run(out)
+        fresh = out.with_name(out.name + ".new")
+        shutil.rmtree(fresh, ignore_errors=True)
+        run_recipe(recipe, fresh, workers=workers, progress=progress)
+        return _replace(out, fresh)
+    _begin(recipe, out)
+    if not (out / layout.MANIFEST_FILE).is_file():
+        _capture(recipe, out, progress)
+    run = RunDirectory(out)
+    make_maps(run, recipe.maps, workers=workers, progress=progress)
+    return run
+
+
+def is_complete(recipe: Recipe, out: Path) -> bool:
+    """Tell whether ``out`` holds everything that the recipe asks for. Raises ``DatasetError`` if it holds another run."""
+    if not (out / layout.MANIFEST_FILE).is_file():
+        return False
+    _begin(recipe, out)
+    return all(spec.name in RunDirectory(out).maps for spec in recipe.maps)
+
+
+def _begin(recipe: Recipe, out: Path) -> None:
+    """Write the recipe into an empty folder, or make sure that the one there is the same."""
+    file = out / layout.RECIPE_FILE
+    if not file.is_file():
+        if out.exists() and (not out.is_dir() or any(not item.name.endswith(layout.PARTIAL) for item in out.iterdir())):
+            raise DatasetError(f"{out} exists and is no attnviz run. Choose another folder with --out.")
+        write.write_text(file, to_toml(recipe))
+        return
+    there = load_recipe(file)
+    if there.fingerprint() != recipe.fingerprint():
+        raise DatasetError(
+            f"{out} was made from another recipe ({'; '.join(_differences(there, recipe))}). Choose another folder with "
+            "--out, or --force to replace it."
+        )
+
+
+def _capture(recipe: Recipe, out: Path, progress: Progress) -> None:
+    """Write everything but the maps."""
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "load"):
+        model = load(recipe.model)
+        prepared = prepare(recipe, model, progress)
+    with _timed(seconds, "check"):
+        probes = probe_sequences(prepared)
+        layers = inspect(model, probes)
+        kept = select_layers(layers, recipe.capture.layers)
+        difference = require_exact(model, check(model, probes, layers, dtype=recipe.capture.dtype))
+    with _timed(seconds, "capture"):
+        attributes = _write_tables(out, prepared, model)
+        shards = capture_shards(out, model, prepared, layers=layers, kept=kept, spec=recipe.capture, progress=progress)
+    manifest = Manifest(
+        name=recipe.name,
+        model=model.info,
+        layers=kept,
+        num_sequences=len(prepared.sequences),
+        num_tokens=int(prepared.first_tokens[-1]),
+        shards=shards,
+        recipe_hash=recipe.fingerprint(),
+        seed=recipe.seed,
+        dtype=recipe.capture.dtype,
+        normalize={"translate": recipe.normalize.translate, "scale": recipe.normalize.scale},
+        attributes=attributes,
+        skipped=prepared.skipped,
+        check=difference,
+        versions=versions(),
+        seconds=seconds,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    with _timed(seconds, "normalize"):
+        write.write_table(out / layout.HEADS_FILE, head_table(RunDirectory(out, manifest), progress))
+    write.write_text(out / layout.MANIFEST_FILE, to_json(manifest))
+
+
+def _write_tables(out: Path, prepared: Prepared, model: Any) -> tuple[str, ...]:
+    """Write the tables of sequences, tokens and pictures; return the names of the user's own columns."""
+    sequences = sequence_table(prepared)
+    write.write_table(out / layout.SEQUENCES_FILE, sequences)
+    write.write_table(out / layout.TOKENS_FILE, token_table(prepared))
+    if model.info.modality == "image":
+        with write.atomic(out / layout.IMAGES_FILE) as partial, pq.ParquetWriter(partial, schema.IMAGES) as writer:
+            for table in image_tables(prepared, model, _IMAGE_ROWS):
+                writer.write_table(table, row_group_size=_IMAGE_ROWS)
+    return tuple(sequences.column_names[len(schema.SEQUENCES) :])
+
+
+def _replace(out: Path, fresh: Path) -> RunDirectory:
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    out.rename(old)
+    fresh.rename(out)
+    shutil.rmtree(old)
+    return RunDirectory(out)
+
+
+def _require_run(out: Path) -> None:
+    if not (out / layout.RECIPE_FILE).is_file():
+        raise DatasetError(
+            f"{out} is no attnviz run, so --force does not replace it. Choose another folder with --out."
+        )
+
+
+def _differences(there: Recipe, asked: Recipe) -> Iterator[str]:
+    for section in ("model", "data", "capture", "normalize"):
+        before, now = getattr(there, section), getattr(asked, section)
+        for name in before.__dataclass_fields__:
+            if (was := getattr(before, name)) != (wanted := getattr(now, name)):
+                yield f"{section}.{name} was {was!r}, is {wanted!r}"
+    if there.seed != asked.seed:
+        yield f"seed was {there.seed}, is {asked.seed}"
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = round(time.perf_counter() - start, 3)

@@ -1,0 +1,281 @@
+"""Recipes: what a run is made of, as TOML with ``key=value`` overrides, typed once at this door.
+
+Receives a file, a mapping or a name of a shipped recipe; gives a frozen ``Recipe`` in which every key is known and every
+value has its type, down to the parameters of each map. Nothing heavy is imported: a recipe is read, and refused, at once.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from attnviz.errors import RecipeError, nearest
+from attnviz.inputs import DataOptions
+from attnviz.maps import parse
+from attnviz.normalize import DEFAULT, Normalize
+from attnviz.resources import resource
+from attnviz.types import MapSpec, ModelSpec
+
+__all__ = [
+    "CaptureSpec",
+    "DataSpec",
+    "Recipe",
+    "load_recipe",
+    "make_recipe",
+    "parse_overrides",
+    "shipped_recipes",
+    "to_toml",
+]
+
+Section = TypeVar("Section")
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec(DataOptions):
+    """Which data to run over, and how much of it."""
+
+    source: str | tuple[str, ...] = ""  # a path, builtin:NAME, hub:NAME, or several of these
+    max_tokens: int | None = None  # a uniform sample of sequences with about so many tokens in all
+    max_length: int | None = None  # tokens of one sequence; longer ones are cut, and counted
+
+    def options(self) -> DataOptions:
+        """Return what the readers need to know."""
+        return DataOptions(**{field.name: getattr(self, field.name) for field in dataclasses.fields(DataOptions)})
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSpec:
+    """What to keep of a model, and how."""
+
+    layers: int | tuple[int, ...] | None = (
+        None  # None: all; a number: the last so many; a list: these (negatives count back)
+    )
+    dtype: Literal["float16", "float32"] = "float16"
+    batch_tokens: int = 4096  # padded tokens that run through the model at once
+    shard_tokens: int = 8192  # a killed run resumes at its last complete shard
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the contents of a run."""
+
+    name: str
+    model: ModelSpec
+    data: DataSpec
+    capture: CaptureSpec = CaptureSpec()
+    normalize: Normalize = DEFAULT
+    maps: tuple[MapSpec, ...] = (MapSpec("pca", "pca"), MapSpec("umap", "umap"))
+    seed: int = 0
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that the captured data depends on: everything but the name and the maps."""
+        parts = _plain(dataclasses.replace(self, name="", maps=()))
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe from a file, or one of the shipped recipes by its name, and apply overrides.
+
+    Parameters
+    ----------
+    source
+        A path that ends in ``.toml``, or a name such as ``minilm_docs``.
+    overrides
+        Dotted keys and values, ``{"data.max_tokens": 500}``.
+
+    Raises
+    ------
+    RecipeError
+        If it cannot be read, if a key is unknown (naming the nearest valid one), or if a value is not accepted.
+    """
+    path = _find(source)
+    try:
+        given = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path} cannot be read as TOML: {error}.") from error
+    return make_recipe({"name": path.stem} | given, overrides)
+
+
+def make_recipe(given: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Make a recipe of nested mappings, as TOML gives them. Overrides and errors as for ``load_recipe``."""
+    merged = _merge(given, overrides or {})
+    sections = dict(merged)
+    sections["maps"] = _maps(merged.get("maps", {"pca": {}, "umap": {}}))
+    recipe = _build(Recipe, sections, "recipe")
+    if not recipe.data.source:
+        raise RecipeError(
+            "The recipe names no data. Set data.source to a path, builtin:NAME, hub:NAME or a list of these."
+        )
+    for name, value in (("batch_tokens", recipe.capture.batch_tokens), ("shard_tokens", recipe.capture.shard_tokens)):
+        if value < 1:
+            raise RecipeError(f"capture.{name} is {value}; it must be at least 1.")
+    return recipe
+
+
+def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
+    """Turn ``key=value`` words of a command line into overrides; a value is TOML, or else a string.
+
+    Raises
+    ------
+    RecipeError
+        If a word has no ``=``.
+    """
+    overrides: dict[str, Any] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key:
+            raise RecipeError(f"{word!r} is no key=value, such as data.max_tokens=500.")
+        try:
+            overrides[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            overrides[key.strip()] = text
+    return overrides
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that come with attnviz, by name."""
+    return {path.stem: path for path in sorted(resource("pipelines").glob("*.toml"))}
+
+
+def to_toml(recipe: Recipe) -> str:
+    """Write a recipe as TOML that ``load_recipe`` reads back to an equal one."""
+    plain = _plain(recipe)
+    maps = {
+        spec["name"]: {"method": spec["method"], "dims": spec["dims"], **spec["parameters"]}
+        for spec in plain.pop("maps")
+    }
+    lines = [f"{key} = {_toml(plain.pop(key))}" for key in ("name", "seed")]
+    tables = plain | {f"maps.{_key(name)}": values for name, values in maps.items()}
+    for name, values in tables.items():
+        lines += [
+            "",
+            f"[{name}]",
+            *(f"{_key(key)} = {_toml(value)}" for key, value in values.items() if value is not None),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise RecipeError(f"{path} does not exist. Give a recipe file, or one of: {', '.join(shipped_recipes())}.")
+        return path
+    shipped = shipped_recipes()
+    if str(source) not in shipped:
+        raise RecipeError(
+            f"There is no shipped recipe {str(source)!r}: {nearest(str(source), shipped)} Or give a .toml file."
+        )
+    return shipped[str(source)]
+
+
+def _merge(given: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Put dotted overrides into nested mappings, leaving ``given`` as it is."""
+    merged: dict[str, Any] = {key: dict(value) if isinstance(value, Mapping) else value for key, value in given.items()}
+    for key, value in overrides.items():
+        first, _, rest = key.partition(".")
+        inner = merged.get(first, {})
+        if rest and not isinstance(inner, Mapping):
+            raise RecipeError(f"{key!r} goes into {first!r}, which is a value: {inner!r}.")
+        merged[first] = _merge(inner, {rest: value}) if rest else value
+    return merged
+
+
+def _maps(given: Any) -> tuple[MapSpec, ...]:
+    """Read ``[maps.NAME]`` tables: ``method`` (the name, if left out), ``dims``, and the method's own parameters."""
+    if not isinstance(given, Mapping) or not all(isinstance(table, Mapping) for table in given.values()):
+        raise RecipeError(
+            "maps must be tables, such as [maps.umap] with n_neighbors = 15; an empty table takes the defaults."
+        )
+    specs = []
+    for name, table in given.items():
+        parameters = {key: value for key, value in table.items() if key not in ("method", "dims")}
+        spec = MapSpec(name, table.get("method", name), table.get("dims", 2), parameters)
+        if not name.replace("_", "").replace("-", "").isalnum():
+            raise RecipeError(f"{name!r} cannot name a map: letters, digits, - and _ are accepted.")
+        parse(spec)
+        specs.append(spec)
+    return tuple(specs)
+
+
+def _build(kind: type[Section], given: Any, place: str) -> Section:
+    """Make a dataclass of a mapping, checking each key and each value's type."""
+    if isinstance(given, kind):
+        return given
+    if not isinstance(given, Mapping):
+        raise RecipeError(f"{place} is {given!r}; it must be a table.")
+    hints = typing.get_type_hints(kind)
+    for key in given:
+        if key not in hints:
+            raise RecipeError(f"{place} has the key {key!r}, which is unknown: {nearest(key, hints)}")
+    for required in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if required.default is dataclasses.MISSING and required.name not in given:
+            raise RecipeError(f"{place} needs {required.name!r}.")
+    return kind(
+        **{key: _value(hints[key], value, f"{place}.{key}".removeprefix("recipe.")) for key, value in given.items()}
+    )
+
+
+def _value(hint: Any, value: Any, place: str) -> Any:
+    """Return ``value`` as ``hint`` wants it. Raises ``RecipeError`` saying what is accepted."""
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, place)  # type: ignore[arg-type]
+    options = (
+        typing.get_args(hint)
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+        else (hint,)
+    )
+    for option in options:
+        if (read := _as(option, value)) is not _NO:
+            return read
+    accepted = " or ".join(_describe(option) for option in options if option is not types.NoneType)
+    raise RecipeError(f"{place} is {value!r}; accepted: {accepted}.")
+
+
+_NO = object()
+
+
+def _as(hint: Any, value: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return value if value in typing.get_args(hint) else _NO
+    if origin is tuple:
+        wanted = typing.get_args(hint)[0]
+        right = isinstance(value, list | tuple) and all(isinstance(item, wanted) for item in value)
+        return tuple(value) if right else _NO
+    if hint is types.NoneType:
+        return None if value is None else _NO
+    # A bool is an int to Python; in a recipe it is a mistake.
+    return value if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)) else _NO
+
+
+def _describe(hint: Any) -> str:
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return ", ".join(map(repr, typing.get_args(hint)))
+    names = {str: "a string", int: "a whole number", bool: "true or false", float: "a number"}
+    return (
+        f"a list of {names[typing.get_args(hint)[0]]}s".replace("a list of a ", "a list of ")
+        if origin is tuple
+        else names[hint]
+    )
+
+
+def _plain(value: Any) -> Any:
+    plain: Any = json.loads(json.dumps(dataclasses.asdict(value)))
+    return plain
+
+
+def _toml(value: Any) -> str:
+    """Write a scalar or a list; JSON's notation of these is TOML's."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else _toml(name)
