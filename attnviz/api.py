@@ -60,7 +60,7 @@ class Run(RunDirectory):
         DatasetError
             If the run has a map of that name made in another way.
         """
-        from attnviz.pipeline import make_maps
+        from attnviz.pipeline.placing import make_maps
 
         spec = MapSpec(name, method or name, dims, parameters or {})
         make_maps(self, [spec], workers=workers or cores(), progress=progress or _silent)
@@ -115,7 +115,7 @@ def run(
     AttnvizError
         As the stages raise.
     """
-    from attnviz.pipeline import run_recipe
+    from attnviz.pipeline.run import run_recipe
     from attnviz.recipe import load_recipe, make_recipe
 
     if recipe is None:

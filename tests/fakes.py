@@ -1,6 +1,7 @@
 """A run made without a model: planted vectors and placements, written through the real writers. Seeded, small, fast."""
 
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def write_fake_run(
     for info in infos:
         query = rng.normal(size=(heads, total, head_dim)).astype(np.float32)
         key = np.repeat(rng.normal(size=(heads // 2, total, head_dim)), 2, axis=0).astype(np.float32)
-        for shard, (start, stop) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for shard, (start, stop) in enumerate(pairwise(bounds)):
             norms = {name: np.ones(stop - start, np.float32) for name in ("value_norm", "logsumexp")}
             columns = [{"query": query[h, start:stop], "key": key[h, start:stop], **norms} for h in range(heads)]
             write.write_vectors(layout.shard_file(path, info.layer, shard), columns, start, "float16")

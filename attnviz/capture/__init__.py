@@ -3,6 +3,10 @@
 Receives a loaded model and batches; gives ``LayerVectors``, checked against the model's own attention.
 """
 
+from attnviz.errors import require
+
+require("torch", "capture")  # says how to install it, where the next import would only fail
+
 from attnviz.capture.check import EXACT, ROUNDED, LayerCheck, check, inspect, require_exact
 from attnviz.capture.run import BACKENDS, capture
 

@@ -30,7 +30,7 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None, workers: int 
     """
     from attnviz.api import cores, default_folder
     from attnviz.cli import show
-    from attnviz.pipeline import is_complete, run_recipe
+    from attnviz.pipeline.run import is_complete, run_recipe
     from attnviz.recipe import load_recipe, parse_overrides
 
     wanted = load_recipe(recipe, parse_overrides(overrides))
@@ -161,7 +161,7 @@ def demo(port: int, *, no_serve: bool) -> None:
     """
     from attnviz.api import cores, default_folder
     from attnviz.cli import show
-    from attnviz.pipeline import run_recipe
+    from attnviz.pipeline.run import run_recipe
     from attnviz.recipe import load_recipe
 
     runs = []

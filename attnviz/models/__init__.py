@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from attnviz.errors import ModelError, nearest, require
+
+require("torch", "capture")  # says how to install it, where the next import would only fail
+
 from attnviz.models.loaded import Batch, LoadedModel
 from attnviz.resources import resource
 from attnviz.types import ModelSpec
@@ -30,7 +33,6 @@ def load(spec: ModelSpec) -> LoadedModel:
     MissingExtraError
         If torch, transformers or timm is not installed.
     """
-    require("torch", "capture")
     place = locate(spec.id)
     library = spec.library or _library_of(spec.id, place)
     if library == "timm":
@@ -52,11 +54,10 @@ def locate(model: str) -> str:
     if scheme == "package":
         return str(_package_folder(model, rest))
     if scheme == "builtin":
-        folder = resource("data", "models", rest)
-        if not folder.is_dir():
-            known = nearest(rest, [path.name for path in folder.parent.iterdir() if path.is_dir()])
-            raise ModelError(f"There is no built-in model {rest!r}. {known}")
-        return str(folder)
+        known = [path.name for path in resource("data", "models").iterdir() if path.is_dir()]
+        if rest not in known:
+            raise ModelError(f"There is no built-in model {rest!r}: {nearest(rest, known)}")
+        return str(resource("data", "models", rest))
     return model
 
 

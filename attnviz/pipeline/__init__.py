@@ -1,6 +1,6 @@
-"""The pipeline: from a recipe to a run directory, resumable at every complete shard and layer."""
+"""The pipeline: from a recipe to a run directory, resumable at every complete shard and layer.
 
-from attnviz.pipeline.placing import make_maps
-from attnviz.pipeline.run import is_complete, run_recipe
+``run`` needs a model and so torch; ``placing`` makes maps of what is stored and does not. Import what you need.
+"""
 
-__all__ = ["is_complete", "make_maps", "run_recipe"]
+__all__: list[str] = []

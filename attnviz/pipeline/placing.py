@@ -68,7 +68,6 @@ def make_maps(run: RunDirectory, specs: Sequence[MapSpec], *, workers: int, prog
             partial(joint, options=Normalize(**run.manifest.normalize)),
             missing,
             METRICS,
-            joint_spearman,
             run.manifest.seed,
         )
         heads = [(info.layer, head) for info in layers for head in range(info.num_heads)]

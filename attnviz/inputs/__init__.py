@@ -1,0 +1,10 @@
+"""Readers: from files, folders, data sets and built-in data to Records.
+
+Receives the sources that a recipe names, gives ``Inputs``. ``READERS`` is the table of formats: each reader says how many
+rows its source holds and reads the chosen ones, so that sampling lies in one place, in ``attnviz.inputs.reading``.
+"""
+
+from attnviz.inputs.reading import READERS, Inputs, Reader, read
+from attnviz.inputs.rows import DataOptions, Rows, Skip
+
+__all__ = ["READERS", "DataOptions", "Inputs", "Reader", "Rows", "Skip", "read"]

@@ -1,0 +1,307 @@
+"""The whole line on tiny models: what it writes, that it resumes to the same bytes, and what it refuses."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import attnviz
+from attnviz.errors import AttnvizError, CaptureError, DatasetError, InputError
+from attnviz.pipeline.prepare import Prepared, select_layers
+from attnviz.types import LayerInfo
+from tests import tiny
+
+LINES = [f"{sentence} {word}" for word in tiny.WORDS[:10] for sentence in tiny.SENTENCES]
+
+
+def digests(path):
+    """The bytes of every Parquet file."""
+    return {
+        str(f.relative_to(path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(path.rglob("*.parquet"))
+    }
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny.save_text_model(tmp_path_factory.mktemp("model"), "llama")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "lines.csv"
+    pd.DataFrame({"text": LINES, "tone": [i % 3 for i in range(len(LINES))], "who": "me"}).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def recipe(model, data):
+    return {
+        "name": "tiny",
+        "model": {"id": str(model)},
+        "data": {"source": str(data)},
+        "capture": {"shard_tokens": 100, "batch_tokens": 64},
+        "maps": {"pca": {}, "pca_3d": {"method": "pca", "dims": 3}},
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, model, data):
+    """A run of the recipe above, made in one go."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    given = {
+        "name": "tiny",
+        "model": {"id": str(model)},
+        "data": {"source": str(data)},
+        "capture": {"shard_tokens": 100, "batch_tokens": 64},
+        "maps": {"pca": {}, "pca_3d": {"method": "pca", "dims": 3}},
+    }
+    return attnviz.run(given, out=out, workers=1)
+
+
+def test_the_run_holds_what_the_model_computed(finished, model, data):
+    from attnviz.capture.check import _own_weights as own_weights
+    from attnviz.models import load
+    from attnviz.types import ModelSpec, Record
+
+    assert finished.num_sequences == len(LINES)
+    assert len(finished.manifest.shards) > 3
+    assert list(finished.sequences["tone"]) == [i % 3 for i in range(len(LINES))]
+    assert finished.manifest.attributes == ("tone", "who")
+    assert list(finished.layers) == [0, 1]
+    loaded = load(ModelSpec(str(model)))
+    for index in (0, 17, len(LINES) - 1):  # alone and unpadded, against batched and padded
+        sequence = loaded.encode(Record("x", text=LINES[index]))
+        call = own_weights(loaded, [sequence])[1]
+        rebuilt = finished.attention(1, 2, index)
+        assert rebuilt.tokens == sequence.texts
+        np.testing.assert_allclose(rebuilt.weights, call.weights[0, 2], atol=1e-3)
+
+
+def test_tables_say_what_the_tokens_are(finished):
+    tokens = finished.tokens
+    assert len(tokens) == finished.num_tokens
+    assert tokens.groupby("sequence_id").position.agg(["min"]).eq(0).all().all()
+    assert tokens.is_special.sum() == 2 * finished.num_sequences
+    assert (tokens.frequency == tokens.text.map(tokens.text.value_counts())).all()
+    assert tokens.patch_row.isna().all()
+
+
+def test_maps_come_with_scores(finished):
+    assert set(finished.maps) == {"pca", "pca_3d"}
+    assert finished.maps["pca_3d"].spec.dims == 3
+    scores = finished.scores("pca")
+    assert len(scores) == 8
+    assert {"trustworthiness", "map_spearman", "attention_recall"} <= set(scores)
+    assert scores.notna().all().all()
+    assert len(finished.heads) == 8
+    assert finished.heads["kv_head"].tolist() == [0, 0, 1, 1] * 2
+
+
+def test_a_finished_run_is_left_alone(finished, recipe):
+    before = {f: f.stat().st_mtime_ns for f in finished.path.rglob("*") if f.is_file()}
+    attnviz.run(recipe, out=finished.path, workers=1)
+    assert {f: f.stat().st_mtime_ns for f in finished.path.rglob("*") if f.is_file()} == before
+
+
+def test_the_same_recipe_gives_the_same_bytes_on_two_workers(finished, recipe, tmp_path):
+    one = attnviz.run(recipe, out=tmp_path / "one", workers=1)
+    two = attnviz.run(recipe, out=tmp_path / "two", workers=2)
+    assert digests(one.path) == digests(two.path)
+    assert digests(finished.path) == digests(one.path)
+
+
+def test_adding_a_map_rewrites_nothing(finished, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.path, copy)
+    before = digests(copy)
+    run = attnviz.open(copy)
+    run.project("wide", method="umap", parameters={"n_neighbors": 5, "n_epochs": 11}, workers=1)
+    after = digests(copy)
+    assert before.items() <= after.items()
+    assert run.maps["wide"].spec.parameters["n_neighbors"] == 5
+    assert "min_dist" in run.maps["wide"].spec.parameters  # defaults are written out
+    with pytest.raises(DatasetError, match="has a map 'wide' already, made with umap"):
+        run.project("wide", method="umap", parameters={"n_neighbors": 6}, workers=1)
+
+
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    import attnviz
+    from attnviz.store import write
+
+    stop_at, real = sys.argv[3], write.write_vectors if sys.argv[4] == "vectors" else write.write_coordinates
+
+    def dies(path, *rest):
+        if stop_at in str(path):
+            Path(str(path) + ".partial").parent.mkdir(parents=True, exist_ok=True)
+            Path(str(path) + ".partial").write_bytes(b"half a file")
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(path, *rest)
+
+    setattr(write, real.__name__, dies)
+    import json
+    attnviz.run(json.loads(Path(sys.argv[1]).read_text()), out=sys.argv[2], workers=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "place"),
+    [("vectors", "layer=1/shard-00002"), ("coordinates", "pca/layer=1"), ("coordinates", "pca_3d/layer=0")],
+)
+def test_a_killed_run_resumes_to_the_same_bytes(finished, recipe, tmp_path, stage, place):
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    out = tmp_path / "killed"
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "recipe.json"), str(out), place, stage]
+    died = subprocess.run(command, capture_output=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    assert digests(out) != digests(finished.path)
+    kept = {f: f.stat().st_mtime_ns for f in (out / "vectors").rglob("shard-0000[01].parquet")}
+    assert kept
+    attnviz.run(recipe, out=out, workers=1)
+    assert digests(out) == digests(finished.path)
+    assert {f: f.stat().st_mtime_ns for f in kept} == kept  # complete shards were not made again
+    assert not list(out.rglob("*.partial"))
+
+
+def test_a_run_killed_from_outside_resumes(finished, recipe, tmp_path):
+    """As a user does it: kill -9 while maps are made, then the same command."""
+    recipe["maps"] |= {f"again_{i}": {"method": "pca"} for i in range(8)}
+    (tmp_path / "r.json").write_text(json.dumps(recipe))
+    out = tmp_path / "killed"
+    script = (
+        "import attnviz, json, sys\n"
+        "if __name__ == '__main__': attnviz.run(json.load(open(sys.argv[1])), out=sys.argv[2], workers=2)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, tmp_path / "r.json", out], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (out / "manifest.json").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert "again_7" not in attnviz.open(out).maps
+    attnviz.run(recipe, out=out, workers=1)
+    assert digests(finished.path).items() <= digests(out).items()
+    assert len(attnviz.open(out).maps) == 10
+
+
+def test_another_recipe_into_the_same_folder_names_the_keys(finished, recipe):
+    recipe["data"]["max_tokens"] = 50
+    recipe["seed"] = 4
+    with pytest.raises(DatasetError, match=r"data\.max_tokens was None, is 50; seed was 0, is 4"):
+        attnviz.run(recipe, out=finished.path)
+
+
+def test_force_replaces_when_complete_and_not_before(finished, recipe, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished.path, out)
+    before = digests(out)
+    broken = recipe | {"capture": {"layers": [7]}}
+    with pytest.raises(CaptureError, match="asks for layer 7; the model has 0, 1"):
+        attnviz.run(broken, out=out, force=True)
+    assert digests(out) == before
+    replaced = attnviz.run(recipe | {"capture": {"layers": 1}}, out=out, force=True, workers=1)
+    assert list(replaced.layers) == [1]
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_folder_with_something_else_is_not_touched(recipe, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(DatasetError, match="no attnviz run"):
+            attnviz.run(recipe, out=tmp_path, force=force)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_token_limits_draw_with_the_seed_and_not_the_first(recipe, tmp_path):
+    def references(seed):
+        recipe["data"]["max_tokens"] = 120
+        recipe["seed"] = seed
+        run = attnviz.run(recipe, out=tmp_path / str(seed), workers=1)
+        assert 120 <= run.num_tokens < 150
+        return run.sequences["reference"].tolist()
+
+    drawn = references(0)
+    assert drawn != references(1)
+    numbers = [int(reference.rsplit(":", 1)[1]) for reference in drawn]
+    assert numbers == sorted(numbers)
+    assert max(numbers) > len(LINES) / 2
+
+
+def test_images_go_through_the_line(tmp_path):
+    from PIL import Image
+
+    model = tiny.save_timm_model(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    for label in ("cats", "dogs"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(rng.integers(0, 255, (30, 20, 3), np.uint8)).save(tmp_path / "images" / label / f"{i}.png")
+    (tmp_path / "images" / "dogs" / "broken.png").write_bytes(b"no picture")
+    run = attnviz.run(model=str(model), data=str(tmp_path / "images"), maps=["pca"], out=tmp_path / "run", workers=1)
+    assert run.manifest.model.grid == (4, 4)
+    assert run.num_tokens == 6 * 17
+    assert run.sequences["label"].tolist() == ["cats"] * 3 + ["dogs"] * 3
+    assert sum(run.manifest.skipped.values()) == 1
+    patch = run.tokens.iloc[6]
+    assert (patch.text, patch.patch_row, patch.patch_col) == ("1,1", 1, 1)
+    picture = Image.open(__import__("io").BytesIO(run.image_png(4)))
+    assert picture.size == (16, 16)
+
+
+def test_data_of_the_other_modality_is_refused(recipe, tmp_path):
+    recipe["data"]["source"] = "builtin:digits"
+    with pytest.raises(InputError, match=r"is an image, but .* reads text"):
+        attnviz.run(recipe, out=tmp_path / "run")
+
+
+def test_vectors_that_float16_cannot_hold_are_refused(model, data, recipe, tmp_path):
+    import safetensors.torch
+
+    folder = tmp_path / "big"
+    shutil.copytree(model, folder)
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    weights["layers.1.self_attn.q_proj.weight"] *= 1e6
+    weights["layers.1.self_attn.k_proj.weight"] *= 1e-6
+    safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    recipe["model"]["id"] = str(folder)
+    with pytest.raises(AttnvizError, match="float32"):
+        attnviz.run(recipe, out=tmp_path / "run", workers=1)
+    recipe["capture"]["dtype"] = "float32"
+    assert attnviz.run(recipe, out=tmp_path / "run32", workers=1).manifest.dtype == "float32"
+
+
+def test_select_layers_counts_as_timm_does():
+    layers = [LayerInfo(n, f"layers.{n}", 4, 4, 8, 1.0) for n in range(5)]
+
+    def numbers(wanted):
+        return [info.layer for info in select_layers(layers, wanted)]
+
+    assert numbers(None) == [0, 1, 2, 3, 4]
+    assert numbers(2) == [3, 4]
+    assert numbers((0, -1, 2)) == [0, 2, 4]
+    for wrong in (0, 6, (5,), (-6,)):
+        with pytest.raises(CaptureError, match="the model has"):
+            numbers(wrong)
+
+
+def test_shards_never_cut_a_sequence():
+    class Fake:
+        def __init__(self, length):
+            self.length = length
+
+        def __len__(self):
+            return self.length
+
+    prepared = Prepared(tuple(map(Fake, [3, 4, 9, 1, 1, 1, 30])), {})
+    assert [list(shard) for shard in prepared.shards(8)] == [[0, 1], [2], [3, 4, 5], [6]]
+    assert prepared.first_tokens.tolist() == [0, 3, 7, 16, 17, 18, 19, 49]
