@@ -1,14 +1,17 @@
-"""Train docs-llama: a Llama of 4 layers × 8 heads that writes like a docstring, for demos and tests without a download.
+"""Train docs-llama: a Llama of 4 layers × 8 heads (4 key-value heads) on docstrings, for demos and tests without a download.
 
-    .venv/bin/python data/models/docs-llama/train.py        (MINUTES minutes on 1 thread, 2026-11-21)
+    .venv/bin/python data/models/docs-llama/train.py        (4.4 minutes on 1 thread of a busy machine, 2026-11-21)
 
 Writes model.safetensors (float16), config.json, generation_config.json and the tokenizer beside this file, and prints its
-figures as one line of JSON. Reached on 2026-11-21: FIGURES
+figures as one line of JSON. Reached on 2026-11-21, in nats per held-out token: 4.175, unigram 6.216, smoothed bigram 4.048.
+PROVISIONAL: it must still get below the bigram, and its best induction head has 0.14 where 0.4 is wanted.
 
 The text is `builtin:docs`, docstrings of whatever scientific packages are installed, so another environment gives other
 weights. One sentence in 50 is held out; docstrings repeat phrases, so the held-out loss flatters, for the bigram as well.
-A fifth of the rows are random tokens said again at a random distance: prose alone forms induction heads much later.
 The text itself is not stored here. Everything is drawn from SEED.
+
+Log, 2026-11-21: random tokens of the whole vocabulary as a fifth of the rows formed no induction head in 1,800 steps of
+AdamW or Muon. Probes alone, of 64 tokens, did in 700 (0.76); prose at the full rate then wore it down to 0.1.
 """
 
 import json
@@ -27,11 +30,11 @@ from attnviz.inputs import DataOptions, read
 
 HERE = Path(__file__).resolve().parent
 SEED = 20261121
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
 VOCABULARY = 1536
 TOKENS = 64  # of a row
 ROWS = 16  # of a batch
-PROBES_ONLY = 550  # steps; a previous-token head forms after 250 of them, prose among them delays it
+PROBES_ONLY = 700  # steps; an induction head forms after 400 of them, prose among them delays it
 GROWTH = 500  # steps after these, in which the probes' vocabulary grows from few tokens to all
 FIRST_TOKENS = 64
 MATRIX_RATE = 1e-2
@@ -99,7 +102,7 @@ def batches(stream: np.ndarray, starts: np.ndarray, random: np.random.Generator)
     for step in range(STEPS):
         growth = float(np.clip((step - PROBES_ONLY) / GROWTH, 0, 1))
         vocabulary = shuffled[: int(FIRST_TOKENS * (VOCABULARY / FIRST_TOKENS) ** growth)]
-        share = 1 if growth < 1 else 1 / 4
+        share = 1 if growth == 0 else 1 / 2 if growth < 1 else 1 / 4
         probes = probe_rows(random, int(ROWS * share), vocabulary)
         chosen = random.choice(starts, size=ROWS - len(probes))
         prose = stream[chosen[:, None] + np.arange(TOKENS)]
@@ -129,7 +132,7 @@ def train(model: LlamaForCausalLM, stream: np.ndarray, starts: np.ndarray) -> No
         for part in (*optimizers, *schedules):
             part.step()
         if step % 100 == 0 or step == STEPS - 1:
-            report = f"step {step:5d}  loss {loss.item():.3f}  induction {induction(model, vocabulary=64)[2]:.3f} {induction(model)[2]:.3f}"
+            report = f"step {step:5d}  loss {loss.item():.3f}  induction {induction(model)[2]:.3f}"
             print(f"{report}  {time.time() - began:.0f} s", file=sys.stderr, flush=True)
 
 
