@@ -38,12 +38,15 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of the user's data, before tokenisation: a text, a pair of texts, or an image."""
+    """One row of the user's data, before tokenisation: a text, a pair of texts, or an image.
+
+    An image is decoded when it is asked for: ten thousand photographs fit in no memory.
+    """
 
     reference: str  # where it came from, for people: "reviews.csv:17", "cats/a.png"
     text: str | None = None
     pair: str | None = None
-    image: NDArray[np.uint8] | None = None  # (height, width) or (height, width, 3)
+    image: Callable[[], NDArray[np.uint8]] | None = None  # decodes it: (height, width) or (height, width, 3)
     attributes: Mapping[str, Any] = field(default_factory=dict)  # the user's other columns, as they came
 
 

@@ -1,6 +1,7 @@
 """Capture is exact or refused: against the model's own attention, with padding, and with faults planted."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ def text_sequences(model):
 
 def image_sequences(model):
     rng = np.random.default_rng(0)
-    return [model.encode(Record(f"image {i}", image=rng.integers(0, 255, (20, 24, 3), np.uint8))) for i in range(3)]
+    images = rng.integers(0, 255, (3, 20, 24, 3), np.uint8)
+    return [model.encode(Record(f"image {i}", image=partial(images.__getitem__, i))) for i in range(3)]
 
 
 @pytest.fixture(params=[*tiny.TEXT_CONFIGS, "hf_vit", "timm_vit"])

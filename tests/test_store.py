@@ -195,9 +195,9 @@ def test_the_archived_run_opens_for_ever():
 
     run = RunDirectory(Path(__file__).parent / "archives" / "v1" / "run")
     assert run.manifest.schema_version == 1
-    assert set(run.maps) == {"pca", "umap", "umap_3d"}
+    assert set(run.maps) == {"pca", "umap_3d"}
     for layer, info in run.layers.items():
         for head in range(info.num_heads):
-            assert len(run.head(layer, head).map("umap")) == 2 * run.num_tokens
+            assert len(run.head(layer, head).map("umap_3d")) == 2 * run.num_tokens
             assert np.isfinite(run.attention(layer, head, 0).weights).all()
     assert run.sequences["label"].notna().all()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attnviz.errors import InputError, nearest
-from attnviz.inputs.images import decode
+from attnviz.inputs.images import lazily
 from attnviz.inputs.rows import DataOptions, Skip
 from attnviz.schema import SEQUENCES
 from attnviz.types import Record
@@ -55,7 +55,7 @@ def to_record(reference: str, row: Mapping[str, Any], columns: Columns) -> Recor
     pair = row.get(columns.pair) if columns.pair else None
     attributes = _attributes(row, columns)
     if isinstance(main, Mapping) and {"bytes", "path"} <= main.keys():  # a picture, as `datasets` stores it
-        image = decode(main["bytes"] if main["bytes"] is not None else Path(str(main["path"])))
+        image = lazily(main["bytes"] if main["bytes"] is not None else Path(str(main["path"])))
         return image if isinstance(image, Skip) else Record(reference, image=image, attributes=attributes)
     if main is None or (isinstance(main, str) and not main.strip()):
         return Skip("empty text")

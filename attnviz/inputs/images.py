@@ -8,7 +8,8 @@ whose header promises a decompression bomb, is a counted skip: one bad file in a
 import io
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from attnviz.errors import InputError, nearest, require
 from attnviz.inputs.rows import DataOptions, Indexes, Rows, Skip
 from attnviz.types import Record
 
-__all__ = ["IMAGE_EXTENSIONS", "array_rows", "decode", "read_folder", "read_npz"]
+__all__ = ["IMAGE_EXTENSIONS", "array_rows", "decode", "lazily", "read_folder", "read_npz"]
 
 IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
@@ -38,6 +39,21 @@ def decode(file: Path | bytes) -> NDArray[np.uint8] | Skip:
         return Skip("image too large")
     except (OSError, ValueError, SyntaxError, EOFError):  # Pillow's decoders raise each of these on broken files
         return Skip("unreadable image")
+
+
+def lazily(file: Path | bytes) -> Callable[[], NDArray[np.uint8]] | Skip:
+    """Return what decodes an image file later, or why that cannot be: it is tried now, and not kept."""
+    tried = decode(file)
+    return tried if isinstance(tried, Skip) else partial(_decode_again, file)
+
+
+def _decode_again(file: Path | bytes) -> NDArray[np.uint8]:
+    image = decode(file)
+    if isinstance(image, Skip):
+        raise InputError(
+            f"{file!s:.200} was a picture when the run began and is not now ({image.reason}). Do not change the data."
+        )
+    return image
 
 
 def _upright_rgb(picture: Any) -> NDArray[np.uint8]:
@@ -81,8 +97,7 @@ def _image_files(root: Path) -> list[Path]:
 
 
 def _file_record(file: Path, root: Path, *, labelled: bool) -> Record | Skip:
-    image = decode(file)
-    if isinstance(image, Skip):
+    if isinstance(image := lazily(file), Skip):
         return image
     place = file.relative_to(root)
     folder = place.parent.as_posix()
@@ -143,6 +158,6 @@ def array_rows(images: NDArray[np.uint8], attributes: Mapping[str, NDArray[Any]]
     def take(indexes: Indexes) -> Iterator[Record | Skip]:
         for index in indexes.tolist():
             values = {key: array[index].item() for key, array in attributes.items()}
-            yield Record(f"{name}:{index}", image=images[index], attributes=values)
+            yield Record(f"{name}:{index}", image=partial(images.__getitem__, index), attributes=values)
 
     return Rows(len(images), take)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attnviz.errors import ModelError
+from attnviz.errors import InputError, ModelError
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
-__all__ = ["Batch", "LoadedModel", "image_sequence", "picture", "place_model"]
+__all__ = ["Batch", "LoadedModel", "decoded", "image_sequence", "picture", "place_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,13 @@ def image_sequence(record: Record, *, prefix: tuple[str, ...], grid: tuple[int, 
         patch_row=np.concatenate([none, rows]),
         patch_col=np.concatenate([none, cols]),
     )
+
+
+def decoded(record: Record) -> NDArray[np.uint8]:
+    """Return a record's image. Raises ``InputError`` if it is a text."""
+    if record.image is None:
+        raise InputError(f"{record.reference} is a text; an image belongs here.")
+    return record.image()
 
 
 def picture(pixels: torch.Tensor, mean: Any, std: Any) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attnviz.errors import InputError, ModelError, nearest
-from attnviz.models.loaded import Batch, image_sequence, picture, place_model
+from attnviz.models.loaded import Batch, decoded, image_sequence, picture, place_model
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
 __all__ = ["TimmModel", "load"]
@@ -64,7 +64,7 @@ class TimmModel:
 
     def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
         """Resize and normalise as the model's configuration says."""
-        pixels = torch.stack([self._pixels(sequence.record.image) for sequence in sequences])
+        pixels = torch.stack([self._pixels(sequence.record) for sequence in sequences])
         weight = next(self.module.parameters())
         return Batch({"x": pixels.to(weight)}, tuple(len(sequence) for sequence in sequences))
 
@@ -76,11 +76,10 @@ class TimmModel:
 
     def picture(self, sequence: TokenSequence) -> NDArray[np.uint8] | None:
         """Return the image as the model sees it."""
-        return picture(self._pixels(sequence.record.image), self.mean, self.std)
+        return picture(self._pixels(sequence.record), self.mean, self.std)
 
-    def _pixels(self, image: NDArray[np.uint8] | None) -> torch.Tensor:
-        if image is None:
-            raise InputError("A text was given where an image belongs.")
+    def _pixels(self, record: Record) -> torch.Tensor:
+        image = decoded(record)
         mode = {1: "L", 3: "RGB"}[self.channels]
         result: torch.Tensor = self.transform(Image.fromarray(image).convert(mode))
         return result

@@ -9,7 +9,7 @@ import transformers
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
-from attnviz.models.loaded import Batch, image_sequence, picture, place_model
+from attnviz.models.loaded import Batch, decoded, image_sequence, picture, place_model
 from attnviz.models.transformers_files import from_pretrained
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
@@ -59,7 +59,7 @@ class ImageModel:
 
     def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
         """Resize and normalise as the model's processor does."""
-        pixels = torch.stack([self._pixels(sequence.record.image) for sequence in sequences])
+        pixels = torch.stack([self._pixels(sequence.record) for sequence in sequences])
         weight = next(self.module.parameters())
         return Batch({"pixel_values": pixels.to(weight)}, tuple(len(sequence) for sequence in sequences))
 
@@ -71,11 +71,10 @@ class ImageModel:
 
     def picture(self, sequence: TokenSequence) -> NDArray[np.uint8] | None:
         """Return the image as the model sees it."""
-        return picture(self._pixels(sequence.record.image), self.processor.image_mean, self.processor.image_std)
+        return picture(self._pixels(sequence.record), self.processor.image_mean, self.processor.image_std)
 
-    def _pixels(self, image: NDArray[np.uint8] | None) -> torch.Tensor:
-        if image is None:
-            raise InputError("A text was given where an image belongs.")
+    def _pixels(self, record: Record) -> torch.Tensor:
+        image = decoded(record)
         channels = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
         result: torch.Tensor = self.processor(channels, return_tensors="pt", input_data_format="channels_last")[
             "pixel_values"
@@ -85,7 +84,7 @@ class ImageModel:
     def _layout(self) -> tuple[tuple[int, int], tuple[str, ...]]:
         """Run one blank image: what its tokens are more than the patches of the grid are special tokens, and come first."""
         config = self.module.config
-        blank = self._pixels(np.zeros((64, 64, 3), np.uint8))
+        blank = self._pixels(Record("blank", image=lambda: np.zeros((64, 64, 3), np.uint8)))
         patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
         grid = (blank.shape[-2] // patch, blank.shape[-1] // patch)
         with torch.inference_mode():

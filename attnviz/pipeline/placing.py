@@ -1,6 +1,6 @@
 """The maps of a run: every head placed and scored, several at a time, written layer by layer.
 
-A layer's map is complete when its coordinates and its scores are; the next start skips those. ``map.json`` is written when all
+A layer's map is complete when its coordinates and its scores are; the next start skips those. ``_map.json`` is written when all
 layers are. Adding a map touches no other file.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -72,11 +73,11 @@ def make_maps(run: RunDirectory, specs: Sequence[MapSpec], *, workers: int, prog
         )
         heads = [(info.layer, head) for info in layers for head in range(info.num_heads)]
         with closing(map_heads(heads, plan, workers=workers)) as results:
-            for info in layers:
-                placed = [_told(result, count, total, progress) for result in itertools.islice(results, info.num_heads)]
+            for layer, of_layer in itertools.groupby(results, key=attrgetter("layer")):
+                placed = [_told(result, count, total, progress) for result in of_layer]
                 for spec in missing:
-                    _write_layer(run, spec, info, placed)
-                    seconds[spec.name][str(info.layer)] = round(sum(result.seconds[spec.name] for result in placed), 3)
+                    _write_layer(run, spec, layer, placed)
+                    seconds[spec.name][str(layer)] = round(sum(result.seconds[spec.name] for result in placed), 3)
     for spec in todo:
         info_of_map = MapInfo(spec, run.manifest.seed, tuple(METRICS), seconds[spec.name], versions())
         write.write_text(layout.map_dir(run.path, spec.name) / layout.MAP_FILE, to_json(info_of_map))
@@ -109,7 +110,7 @@ def head_table(run: RunDirectory, progress: Progress) -> pa.Table:
 
 
 def _resolved(spec: MapSpec) -> MapSpec:
-    """Write out the defaults, so that ``map.json`` tells everything even after a default has changed."""
+    """Write out the defaults, so that ``_map.json`` tells everything even after a default has changed."""
     return replace(spec, parameters=asdict(parse(spec)))
 
 
@@ -117,15 +118,15 @@ def _missing(run: RunDirectory, todo: Sequence[MapSpec]) -> list[tuple[tuple[Map
     """Group the layers by the maps that they lack, so that heads of one group share their neighbours."""
     groups: dict[tuple[str, ...], tuple[tuple[MapSpec, ...], list[LayerInfo]]] = {}
     for info in run.layers.values():
-        lacking = tuple(spec for spec in todo if not all(file.is_file() for file in _files(run, spec, info)))
+        lacking = tuple(spec for spec in todo if not all(file.is_file() for file in _files(run, spec, info.layer)))
         if lacking:
             names = tuple(spec.name for spec in lacking)
             groups.setdefault(names, (lacking, []))[1].append(info)
     return list(groups.values())
 
 
-def _files(run: RunDirectory, spec: MapSpec, info: LayerInfo) -> tuple[Path, Path]:
-    return layout.map_file(run.path, spec.name, info.layer), layout.scores_file(run.path, spec.name, info.layer)
+def _files(run: RunDirectory, spec: MapSpec, layer: int) -> tuple[Path, Path]:
+    return layout.map_file(run.path, spec.name, layer), layout.scores_file(run.path, spec.name, layer)
 
 
 def _told(result: HeadMaps, count: Iterable[int], total: int, progress: Progress) -> HeadMaps:
@@ -133,8 +134,8 @@ def _told(result: HeadMaps, count: Iterable[int], total: int, progress: Progress
     return result
 
 
-def _write_layer(run: RunDirectory, spec: MapSpec, info: LayerInfo, placed: Sequence[HeadMaps]) -> None:
-    coordinates, scores = _files(run, spec, info)
+def _write_layer(run: RunDirectory, spec: MapSpec, layer: int, placed: Sequence[HeadMaps]) -> None:
+    coordinates, scores = _files(run, spec, layer)
     write.write_coordinates(coordinates, [result.coordinates[spec.name] for result in placed])
     write.write_scores(scores, [result.scores[spec.name] for result in placed])
 

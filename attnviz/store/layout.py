@@ -23,7 +23,7 @@ SEQUENCES_FILE = "sequences.parquet"
 TOKENS_FILE = "tokens.parquet"
 HEADS_FILE = "heads.parquet"
 IMAGES_FILE = "media/images.parquet"
-MAP_FILE = "map.json"
+MAP_FILE = "_map.json"  # readers of Parquet folders pass over names with an underscore
 PARTIAL = ".partial"
 
 

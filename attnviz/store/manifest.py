@@ -1,6 +1,6 @@
 """``manifest.json``: what a run is made of. It is written last, so its presence means that the data it names is complete.
 
-A run that is still being captured has ``manifest.json.partial`` instead. Each map has a ``map.json`` of its own, written
+A run that is still being captured has ``manifest.json.partial`` instead. Each map has a ``_map.json`` of its own, written
 when the map is complete, so that adding a map leaves the manifest alone.
 """
 
@@ -87,7 +87,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def read_map_info(path: Path) -> MapInfo:
-    """Read a ``map.json``. Raises ``DatasetError`` as ``read_manifest`` does."""
+    """Read a ``_map.json``. Raises ``DatasetError`` as ``read_manifest`` does."""
     given = _read_json(path)
     try:
         return MapInfo(**(given | {"spec": MapSpec(**given["spec"]), "metrics": tuple(given["metrics"])}))

@@ -47,7 +47,7 @@ MEAN, STD = 0.3053, 0.3759  # of all pixels, from 0 to 1
 def digits() -> tuple[Tensor, Tensor]:
     """Return images (n, 1, 8, 8), normalised, and labels (n,)."""
     records = read("builtin:digits", options=DataOptions(), seed=SEED).records
-    pixels = np.stack([record.image for record in records]).astype(np.float32) / 255
+    pixels = np.stack([record.image() for record in records]).astype(np.float32) / 255
     labels = np.array([record.attributes["label"] for record in records])
     return torch.from_numpy((pixels - MEAN) / STD)[:, None], torch.from_numpy(labels)
 
