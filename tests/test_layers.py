@@ -39,13 +39,12 @@ HEAVY = {
     "transformers": {"capture", "models"},
     "timm": {"capture", "models"},
     "panel": {"explorer"},
-    "holoviews": {"plots", "explorer"},
     "bokeh": {"plots", "explorer"},
     "datashader": {"plots", "explorer"},
     "umap": {"maps"},
     "openTSNE": {"maps"},
     "faiss": {"maps"},
-    "numba": {"maps", "plots"},
+    "numba": {"maps"},
     "datasets": {"inputs"},
 }
 

@@ -185,7 +185,9 @@ def _serve(paths: Sequence[Path], port: int, host: str) -> None:
 
     if host not in ("127.0.0.1", "localhost", "::1"):
         click.echo(f"Listening at {host}: everyone who reaches this address can read these runs.", err=True)
-    serve(paths, port=port, host=host)
+    serve(
+        paths, port=port, host=host, ready=lambda address: click.echo(f"The explorer is at {address} (Ctrl-C ends it).")
+    )
 
 
 def _numbers(text: str | None, what: str) -> list[int] | None:

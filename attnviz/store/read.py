@@ -24,6 +24,8 @@ from attnviz.types import KINDS, Attention, FloatArray, LayerInfo
 
 __all__ = ["Head", "HeadVectors", "RunDirectory"]
 
+_VECTORS = [*KINDS, "query_norm", "key_norm", "value_norm", "logsumexp"]  # in the order of HeadVectors
+
 
 @dataclass(frozen=True, slots=True)
 class HeadVectors:
@@ -160,15 +162,24 @@ class RunDirectory:
         for shard, (first, last) in enumerate(pairwise(bounds)):
             if first < stop and last > start:
                 origin = first if origin is None else origin
-                tables.append(self._read_shard(layer, head, shard, last - first))
+                tables.append(self._read_shard(layer, head, shard, _VECTORS))
         if not tables:
             return HeadVectors(*[np.empty((0, info.head_dim), np.float32)] * 2, *[np.empty(0, np.float32)] * 4)
         table = pa.concat_tables(tables)
         table = table.slice(start - (origin or 0), stop - start)
         return HeadVectors(
             *(_vectors(table[name], info.head_dim) for name in KINDS),
-            *(table[name].to_numpy() for name in ("query_norm", "key_norm", "value_norm", "logsumexp")),
+            *(table[name].to_numpy() for name in _VECTORS[2:]),
         )
+
+    def norms(self, layer: int, head: int) -> FloatArray:
+        """Return the norms of one head's points, ``(points,)``: the queries, then the keys."""
+        self._layer(layer)
+        names = [f"{kind}_norm" for kind in KINDS]
+        table = pa.concat_tables(
+            self._read_shard(layer, head, shard, names) for shard in range(len(self.manifest.shards))
+        )
+        return np.concatenate([table[name].to_numpy() for name in names])
 
     def attention(self, layer: int, head: int, sequence: int) -> Attention:
         """Rebuild the attention weights of one head over one sequence."""
@@ -185,9 +196,10 @@ class RunDirectory:
             group, row = divmod(sequence, file.metadata.row_group(0).num_rows)
             return bytes(file.read_row_group(group, ["image"])["image"][row]["bytes"].as_py())
 
-    def _read_shard(self, layer: int, head: int, shard: int, rows: int) -> pa.Table:
+    def _read_shard(self, layer: int, head: int, shard: int, columns: list[str]) -> pa.Table:
         path = layout.shard_file(self.path, layer, shard)
-        columns = [*KINDS, "query_norm", "key_norm", "value_norm", "logsumexp"]
+        first, last = [*self.manifest.shards, self.num_tokens][shard : shard + 2]
+        rows = last - first
         with _reading(path):
             table = pq.ParquetFile(path, memory_map=True).read_row_group(head, columns)
             if table.num_rows != rows:

@@ -1,0 +1,10 @@
+"""The explorer: Panel Viewers that hold layout and wiring; what is seen is decided in ``State`` and drawn in ``plots``.
+
+This package alone imports panel. It never imports torch: the dashboard opens a run on a machine without a model.
+"""
+
+from attnviz.explorer.app import Explorer
+from attnviz.explorer.server import serve
+from attnviz.explorer.state import State
+
+__all__ = ["Explorer", "State", "serve"]

@@ -1,0 +1,169 @@
+"""The explorer: a top bar, a side bar, and one of the views of ``VIEWS``.
+
+A view is a ``View`` in a file of its own; adding one is that file, a name among the choices of
+``State.view`` and a line in ``VIEWS``.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import panel as pn
+from panel.viewable import Viewer
+
+from attnviz.explorer import markup
+from attnviz.explorer.beside import Beside
+from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.head import OneHead
+from attnviz.explorer.library import open_runs
+from attnviz.explorer.page import Page
+from attnviz.explorer.sidebar import Sidebar
+from attnviz.explorer.state import State
+from attnviz.explorer.style import sheet
+from attnviz.explorer.view import View
+from attnviz.explorer.wall import AllHeads
+from attnviz.plots.theme import THEMES
+from attnviz.store import RunDirectory
+from attnviz.views import score_phrases
+
+__all__ = ["VIEWS", "Explorer"]
+
+VIEWS: dict[str, type[View]] = {"all": AllHeads, "head": OneHead}
+"""The views by the name they have in ``State.view``."""
+
+STEPS = {"ArrowLeft": (0, -1), "ArrowRight": (0, 1), "ArrowUp": (-1, 0), "ArrowDown": (1, 0)}
+
+
+class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
+    """The whole page.
+
+    Parameters
+    ----------
+    runs
+        Run directories, opened or not. Nothing else can be opened from the page.
+
+    Raises
+    ------
+    DatasetError
+        If a run cannot be opened.
+    """
+
+    def __init__(self, runs: Sequence[RunDirectory | str | Path]) -> None:
+        super().__init__()
+        self.state = State(open_runs(runs))
+        self._sync_address()
+        self._page = Page(key=self._press, css_classes=["page"], stylesheets=sheet())
+        self._sidebar = Sidebar(self.state)
+        self._views = {name: view(self.state) for name, view in VIEWS.items()}
+        self._build()
+        follow(self.state, [*State.ADDRESS, "problem"], act=self._show)
+        attempt(self.state, act=self._show)
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        """Return the page."""
+        return self._root
+
+    def _build(self) -> None:
+        self._brand, self._title, self._chips, self._summary = (
+            _html(n) for n in ("brand", "title", "chips", "summary")
+        )
+        self._banner = pn.pane.HTML("", css_classes=["banner"], stylesheets=sheet(), visible=False)
+        self._plates = {
+            name: _box("plate framed" if view.framed else "plate", view) for name, view in self._views.items()
+        }
+        self._beside = Beside(self.state).__panel__()
+        self._stage = _box("stage", self._banner, *self._plates.values(), self._beside)
+        self._moves = _box(
+            "moves", *[_button(text, self._mover(step)) for text, step in zip("←→↑↓", STEPS.values(), strict=True)]
+        )
+        main = _box("main", self._head_line(), self._stage, self._summary)
+        self._body = _box("body", self._sidebar, main)
+        self._root = _box("av", self._top(), self._body, self._page)
+
+    def _top(self) -> pn.viewable.Viewable:
+        tabs = pn.widgets.RadioButtonGroup.from_param(
+            self.state.param.view, css_classes=["choice"], stylesheets=sheet()
+        )
+        menu = _button("☰", self._sidebar.toggle, "menu")
+        self._toggle = _button("", self._switch_theme)
+        return _box("top", menu, self._brand, tabs, self._toggle)
+
+    def _head_line(self) -> pn.viewable.Viewable:
+        fit = _button("Reset view", lambda: self._views[self.state.view].fit())
+        self._clear = _button("Clear selection", lambda: self.state.select(None))
+        return _box("head-line", self._moves, self._title, self._chips, self._clear, fit)
+
+    def _mover(self, step: tuple[int, int]) -> Callable[[], None]:
+        return lambda: self.state.step(*step)
+
+    def _press(self, key: str) -> None:
+        if key == "Escape":
+            self.state.param.update(view="all") if self.state.token is None else self.state.select(None)
+        elif self.state.view == "head":
+            self.state.step(*STEPS[key])
+
+    def _switch_theme(self) -> None:
+        self.state.theme = "dark" if self.state.theme == "light" else "light"
+
+    def _show(self) -> None:
+        """Bring everything that is not a picture up to date."""
+        state = self.state
+        on_head = state.view == "head"
+        self._problem()
+        self._root.css_classes = ["av", state.theme]
+        self._toggle.label = "Dark" if state.theme == "light" else "Light"
+        self._brand.object = markup.brand(state.directory)
+        self._title.object = markup.heading(*self._heading())
+        self._chips.object = markup.chips(self._scores()) if on_head else ""
+        self._moves.visible = on_head
+        self._clear.visible = state.token is not None
+        summary = self._views[state.view].summary()
+        self._summary.object = markup.line(summary)
+        self._page.param.update(paper=THEMES[state.theme].page, summary=summary)
+
+    def _problem(self) -> None:
+        state = self.state
+        sentence = state.problem
+        if state.map is None and not sentence:
+            sentence = (
+                f"Run {state.run} has no complete map yet, so there is nothing to see. Make one with `attnviz project`."
+            )
+        self._banner.object = markup.note(sentence)
+        self._banner.visible = bool(sentence)
+        for name, plate in self._plates.items():
+            plate.visible = not sentence and name == state.view
+        self._beside.visible = not sentence and state.view == "head"
+        self._stage.css_classes = ["stage", "split"] if self._beside.visible else ["stage"]
+
+    def _heading(self) -> tuple[str, str]:
+        state = self.state
+        if state.view == "head":
+            return f"Layer {state.layer} · Head {state.head}", ""
+        return "All heads", "Layers down, heads across. Drag and scroll to move, click a head to open it."
+
+    def _scores(self) -> list[str]:
+        state = self.state
+        if state.map is None or state.problem:
+            return []
+        return score_phrases(state.directory.scores(state.map), state.layer, state.head)
+
+    def _sync_address(self) -> None:
+        """Take the state from the address, and keep the address up to date from then on."""
+        location = pn.state.location
+        if location is None:
+            return
+        self.state.restore(location.search)
+        self.state.param.watch(lambda *events: location.param.update(search=self.state.address()), list(State.ADDRESS))
+        location.search = self.state.address()
+
+
+def _html(name: str) -> pn.pane.HTML:
+    return pn.pane.HTML("", css_classes=[name], stylesheets=sheet(), margin=0)
+
+
+def _box(name: str, *items: object) -> pn.Column:
+    return pn.Column(*items, css_classes=name.split(), stylesheets=sheet(), margin=0)
+
+
+def _button(text: str, act: Callable[[], None], name: str = "") -> pn.widgets.Button:
+    classes = ["button", name] if name else ["button"]
+    return pn.widgets.Button(label=text, on_click=lambda event: act(), css_classes=classes, stylesheets=sheet())

@@ -1,0 +1,65 @@
+"""What all sessions share: opened runs and prepared walls, read once per process and never changed.
+
+A session holds some numbers; a wall of 144 heads × 20,000 points holds 23 MB. Keys contain the modification time of the file
+that is written last, so a run that is made again, or a map that is added, is read anew.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from attnviz.errors import DatasetError
+from attnviz.store import RunDirectory, layout
+from attnviz.views import Coloring, Wall, color_points, prepare_wall
+
+__all__ = ["coloring", "map_names", "open_runs", "wall"]
+
+
+def open_runs(runs: Iterable[RunDirectory | str | Path]) -> dict[str, RunDirectory]:
+    """Open runs by name; a second run of the same name gets a number.
+
+    Raises
+    ------
+    DatasetError
+        If none is given, or one cannot be opened.
+    """
+    opened: dict[str, RunDirectory] = {}
+    for given in runs:
+        run = given if isinstance(given, RunDirectory) else _open(Path(given).resolve(), _stamp(Path(given)))
+        name = next(n for i in range(1, 1000) if (n := run.name if i == 1 else f"{run.name} ({i})") not in opened)
+        opened[name] = run
+    if not opened:
+        raise DatasetError("The explorer was given no run. Give it at least one run directory.")
+    return opened
+
+
+def map_names(run: RunDirectory) -> list[str]:
+    """Return the names of a run's complete maps; maps that show attention come first."""
+    return sorted(run.maps, key=lambda name: (not name.startswith("attention"), "3d" in name, name == "pca"))
+
+
+def wall(run: RunDirectory, name: str) -> Wall:
+    """Return the wall of a map."""
+    file = layout.map_dir(run.path, name) / layout.MAP_FILE
+    return _wall(run, name, file.stat().st_mtime if file.exists() else 0.0)
+
+
+@lru_cache(maxsize=64)
+def coloring(run: RunDirectory, name: str, heads: tuple[tuple[int, int], ...]) -> Coloring:
+    """Return a coloring of some heads."""
+    return color_points(run, name, heads=heads)
+
+
+@lru_cache(maxsize=8)
+def _wall(run: RunDirectory, name: str, stamp: float) -> Wall:
+    return prepare_wall(run, name)
+
+
+@lru_cache(maxsize=32)
+def _open(path: Path, stamp: float) -> RunDirectory:
+    return RunDirectory(path)
+
+
+def _stamp(path: Path) -> float:
+    file = path / layout.MANIFEST_FILE
+    return file.stat().st_mtime if file.exists() else 0.0

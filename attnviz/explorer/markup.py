@@ -1,0 +1,116 @@
+"""The few pieces of HTML the explorer writes itself. Every text that comes from a run goes through ``escape`` here."""
+
+from html import escape
+
+import pandas as pd
+
+from attnviz.explorer.scene import Scene
+from attnviz.plots.theme import hex_color, scale_colors
+from attnviz.store import RunDirectory
+from attnviz.store.manifest import MapInfo
+from attnviz.views import describe_token, show_text
+
+__all__ = ["brand", "chips", "facts", "heading", "legend", "line", "map_line", "note", "partners"]
+
+
+def brand(run: RunDirectory) -> str:
+    """Return the top bar: what is open, and how much of it there is."""
+    heads = sum(layer.num_heads for layer in run.manifest.layers)
+    unit = "images" if run.manifest.model.modality == "image" else "sequences"
+    counts = f"{len(run.layers)} layers · {heads} heads · {run.num_tokens:,} tokens · {run.num_sequences:,} {unit}"
+    return (
+        f'<span class="mark">attn<b>viz</b></span><span class="run">{escape(run.name)}</span>'
+        f'<span class="model">{escape(run.manifest.model.id)}</span><span class="counts">{counts}</span>'
+    )
+
+
+def heading(title: str, rest: str = "") -> str:
+    """Return a view's title with a quieter part behind it."""
+    return f'<h1>{escape(title)}</h1><span class="rest">{escape(rest)}</span>'
+
+
+def line(sentence: str) -> str:
+    """Return a sentence on one line, whole when the pointer rests on it; changes are read out."""
+    return f'<span role="status" title="{escape(sentence)}">{escape(sentence)}</span>'
+
+
+def chips(phrases: list[str]) -> str:
+    """Return short facts side by side."""
+    return "".join(f'<span class="chip">{escape(phrase)}</span>' for phrase in phrases)
+
+
+def note(sentence: str) -> str:
+    """Return a sentence to read instead of a picture."""
+    return f'<p class="note">{escape(sentence)}</p>'
+
+
+def map_line(info: MapInfo | None) -> str:
+    """Return how a map was made, in one line."""
+    if info is None:
+        return note("This run has no complete map yet. Make one with `attnviz project`.")
+    parameters = [f"{name} {value}" for name, value in info.spec.parameters.items() if value is not None]
+    return f"<p>{escape(' · '.join([f'{info.spec.method}, {info.spec.dims}-D', *parameters, f'seed {info.seed}']))}</p>"
+
+
+def legend(scene: Scene) -> str:
+    """Return what the colours mean, with counts of what is shown."""
+    coloring = scene.coloring
+    if coloring.by_kind:
+        queries, keys = scene.counts()
+        kinds = [("query", queries, scene.theme.query), ("key", keys, scene.theme.key)]
+        return "".join(_entry(f'style="background:{color}"', label, count) for label, count, color in kinds)
+    if not coloring.categories:
+        return _scale(scene)
+    rows = [(i, entry) for i, entry in enumerate(coloring.categories) if entry.tokens]
+    entries = [_entry(_split(scene, i), show_text(entry.label, longest=24), entry.tokens) for i, entry in rows]
+    return "".join(entries) + _kinds()
+
+
+def facts(run: RunDirectory, token: int, kind: str, norm: float) -> str:
+    """Return what is known of the chosen point."""
+    title, *rest = describe_token(run, token, kind, norm=norm)
+    lines = "".join(f"<span>{escape(fact)}</span>" for fact in rest[:-1])
+    return (
+        f'<h2 class="{kind}">{escape(title)}</h2><p class="facts">{lines}</p><p class="excerpt">{escape(rest[-1])}</p>'
+    )
+
+
+def partners(frame: pd.DataFrame, rest: float, kind: str, *, names: list[str], special: float) -> str:
+    """Return the partners of a token as a table with bars, what is left out, and how much of all is on special tokens."""
+    verb = "attends to" if kind == "query" else "is attended to by"
+    columns = zip(names, frame["position"].tolist(), frame["weight"].tolist(), strict=True)
+    rows = "".join(
+        f'<tr><td class="name">{escape(name)}</td><td class="place">{position}</td>'
+        f'<td class="bar"><i style="width:{min(weight, 1) * 100:.1f}%"></i></td>'
+        f'<td class="number">{weight * 100:.1f} %</td></tr>'
+        for name, position, weight in columns
+    )
+    others = "All tokens together" if frame.empty else "All other tokens together"
+    left = f'<p class="left">{others}: {rest * 100:.1f} %<br>Of all, with special tokens: {special * 100:.1f} %</p>'
+    return f"<h3>This {kind} {verb}</h3><table>{rows}</table>{left}"
+
+
+def _entry(swatch: str, label: str, count: int) -> str:
+    return f'<div class="entry"><i {swatch}></i><span>{escape(label)}</span><em>{count:,}</em></div>'
+
+
+def _split(scene: Scene, number: int) -> str:
+    query, key = (hex_color(scene.table[2 * number + i]) for i in (0, 1))
+    return f'style="background:linear-gradient(90deg,{query} 50%,{key} 50%)"'
+
+
+def _scale(scene: Scene) -> str:
+    made = scene.coloring
+    colors = ",".join(scale_colors(scene.theme, 12))
+    digits = 0 if float(made.low).is_integer() and float(made.high).is_integer() else 2
+    low, high = (f"{value:,.{digits}f}" for value in (made.low, made.high))
+    title = f"{made.title}, {made.note}" if made.note else made.title
+    missing = _entry(f'style="background:{scene.theme.other}"', "no value", made.missing) if made.missing else ""
+    return (
+        f'<div class="scale"><i style="background:linear-gradient(90deg,{colors})"></i>'
+        f"<span>≤ {low}</span><span>{escape(title)}</span><span>≥ {high}</span></div>{missing}{_kinds()}"
+    )
+
+
+def _kinds() -> str:
+    return '<p class="kinds">Queries are lighter, keys darker. Counts are tokens.</p>'

@@ -1,0 +1,77 @@
+"""From a state to what the raster needs: which points, in which colours, and which of them stand out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attnviz.explorer import library
+from attnviz.explorer.state import State
+from attnviz.plots.raster import Layer
+from attnviz.plots.theme import THEMES, Theme, color_table
+from attnviz.store import RunDirectory
+from attnviz.types import FloatArray
+from attnviz.views import Coloring, match_tokens
+
+__all__ = ["Scene", "make_scene"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is shown of the points of one or of all heads."""
+
+    run: RunDirectory
+    theme: Theme
+    coloring: Coloring
+    table: FloatArray  # (codes, 3)
+    shown: NDArray[np.bool_]  # (points,)
+    matched: NDArray[np.bool_] | None  # (points,), of the shown ones; None without a search
+
+    def counts(self, mask: NDArray[np.bool_] | None = None) -> tuple[int, int]:
+        """Return how many queries and keys are in a mask, or shown."""
+        chosen = self.shown if mask is None else mask
+        tokens = self.run.num_tokens
+        return int(chosen[:tokens].sum()), int(chosen[tokens:].sum())
+
+    def words(self) -> str:
+        """Return what is shown, in words."""
+        queries, keys = self.counts()
+        text = f"{queries:,} queries and {keys:,} keys coloured by {self.coloring.title.lower()}"
+        if self.matched is None:
+            return text
+        found = self.counts(self.matched)
+        return f"{text}, {found[0]:,} queries and {found[1]:,} keys matching the search"
+
+    def layers(self, radius: float) -> list[Layer]:
+        """Return the layers of the raster: with a search, the matches over a dimmed field."""
+        rows = np.flatnonzero(self.shown).astype(np.int32)
+        if self.matched is None:
+            return [Layer(rows, self.coloring.codes, self.table, radius)]
+        grey = np.full_like(self.table, 0.55)
+        found = np.flatnonzero(self.matched).astype(np.int32)
+        least = 1.5 if len(found) < 500 else 0.5  # a few matches must be seen on a small tile, many must not fill it
+        return [
+            Layer(rows, self.coloring.codes, grey, radius, 0.22),
+            Layer(found, self.coloring.codes, self.table, min(1.5 * radius + least, 3.5)),
+        ]
+
+    def colors(self, rows: NDArray[np.int64], *, dim: bool = True) -> FloatArray:
+        """Return the colours of some points of a scene of one head, ``(rows, 3)``; grey where the search misses."""
+        colors: FloatArray = self.table[self.coloring.codes[0, rows]]
+        if self.matched is None or not dim:
+            return colors
+        return np.where(self.matched[rows, None], colors, np.float32(0.62))
+
+
+def make_scene(state: State, heads: tuple[tuple[int, int], ...]) -> Scene:
+    """Return the scene of some heads (their order is that of the tiles)."""
+    run, theme = state.directory, THEMES[state.theme]
+    coloring = library.coloring(run, state.color, heads if state.color == "norm" else ())
+    tokens = np.ones(run.num_tokens, bool)
+    if state.hide_special:
+        tokens &= ~run.tokens["is_special"].to_numpy()
+    kinds = [state.kinds in ("both", kind) for kind in ("query", "key")]
+    shown = np.concatenate([tokens & kind for kind in kinds])
+    found = match_tokens(run, state.search, whole=state.whole, case=state.case) if state.search else None
+    matched = None if found is None else np.tile(found, 2) & shown
+    return Scene(run, theme, coloring, color_table(coloring, theme), shown, matched)

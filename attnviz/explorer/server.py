@@ -1,0 +1,72 @@
+"""Serving the explorer to a browser on this machine."""
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import panel as pn
+
+from attnviz.errors import AttnvizError
+from attnviz.explorer.app import Explorer
+from attnviz.explorer.library import open_runs
+from attnviz.plots.raster import warm
+
+__all__ = ["serve"]
+
+
+def serve(
+    paths: Sequence[str | Path],
+    *,
+    port: int = 5006,
+    host: str = "127.0.0.1",
+    show: bool = False,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the explorer until the process is interrupted.
+
+    Parameters
+    ----------
+    paths
+        Run directories; only these can be opened from the page.
+    port, host
+        Where to listen; port 0 takes a free one. By default only this machine can connect.
+    show
+        Whether to open a browser.
+    ready
+        Called with the address once pages are served without delay.
+
+    Raises
+    ------
+    DatasetError
+        If a run cannot be opened.
+    AttnvizError
+        If the port or the address cannot be had.
+    """
+    runs = list(open_runs(paths).values())
+    warm()
+    pn.extension()
+    try:
+        port = port or _free_port(host)
+        origins = [f"{name}:{port}" for name in dict.fromkeys((host, "localhost", "127.0.0.1"))]
+        page = {"/": lambda: Explorer(runs)}
+        server = pn.io.server.get_server(page, port=port, address=host, title="attnviz", websocket_origin=origins)
+    except OSError as error:
+        raise AttnvizError(_why(error, host, port)) from error
+    if ready is not None:
+        ready(f"http://{host}:{port}")
+    if show:
+        server.show("/")
+    server.run_until_shutdown()
+
+
+def _free_port(host: str) -> int:
+    """Ask the system for a port: Panel must know it beforehand, because it admits only connections from its own address."""
+    with socket.create_server((host, 0)) as found:
+        return int(found.getsockname()[1])
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"Port {port} is taken by another program. Choose another with --port; 0 takes a free one."
+    return f"Nothing can listen at {host}:{port}: {error.strerror or error}. The default host is 127.0.0.1."

@@ -1,0 +1,106 @@
+"""The side bar: every control is made from a parameter of ``State`` and has no state of its own."""
+
+import panel as pn
+from panel.viewable import Viewer
+
+from attnviz.explorer import markup
+from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.scene import make_scene
+from attnviz.explorer.state import State
+from attnviz.explorer.style import sheet
+
+__all__ = ["Sidebar"]
+
+LEGENDS = ("run", "map", "color", "theme", "kinds", "hide_special", "search", "whole", "case", "layer", "head", "view")
+
+
+class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
+    """Controls, legend and counts."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.state = state
+        self._method = _html("quiet")
+        self._legend = _html("legend")
+        self._found = _html("quiet")
+        self._angles = _group(
+            _field(pn.widgets.IntSlider, state, "azimuth"), _field(pn.widgets.IntSlider, state, "elevation")
+        )
+        self._box = pn.Column(*self._groups(), css_classes=["side"], stylesheets=sheet(), margin=0)
+        follow(state, LEGENDS, act=self._show)
+        attempt(state, act=self._show)
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        """Return the side bar."""
+        return self._box
+
+    def toggle(self) -> None:
+        """Open or close the side bar where it does not fit beside the view."""
+        is_open = "open" in self._box.css_classes
+        self._box.css_classes = ["side"] if is_open else ["side", "open"]
+
+    def _groups(self) -> list[pn.viewable.Viewable]:
+        state = self.state
+        search = pn.widgets.TextInput.from_param(
+            state.param.search,
+            label="Search",
+            description=None,
+            placeholder="token…",
+            css_classes=["field"],
+            stylesheets=sheet(),
+        )
+        kinds = pn.widgets.RadioButtonGroup.from_param(
+            state.param.kinds, css_classes=["choice"], stylesheets=sheet(), sizing_mode="stretch_width"
+        )
+        return [
+            _group(_field(pn.widgets.Select, state, "run")),
+            _group(_field(pn.widgets.Select, state, "map"), self._method, self._angles),
+            _group(_field(pn.widgets.Select, state, "color"), self._legend),
+            _group(
+                search,
+                pn.Column(
+                    _tick(state, "whole"), _tick(state, "case"), css_classes=["row"], stylesheets=sheet(), margin=0
+                ),
+                self._found,
+            ),
+            _group(_label("Points shown"), kinds, _tick(state, "hide_special")),
+        ]
+
+    def _show(self) -> None:
+        state = self.state
+        info = state.directory.maps.get(state.map) if state.map else None
+        self._method.object = markup.map_line(info)
+        self._angles.visible = info is not None and info.spec.dims == 3
+        if info is None:
+            self._legend.object = ""
+            return
+        heads = [(layer.layer, head) for layer in state.directory.manifest.layers for head in range(layer.num_heads)]
+        scene = make_scene(state, ((state.layer, state.head),) if state.view == "head" else tuple(heads))
+        self._legend.object = markup.legend(scene)
+        self._found.object = ""
+        if scene.matched is not None:
+            queries, keys = scene.counts(scene.matched)
+            self._found.object = f"{queries:,} queries and {keys:,} keys match, in every head."
+
+
+def _field(widget: type[pn.widgets.Widget], state: State, name: str) -> pn.widgets.Widget:
+    quiet = {"description": None} if "description" in widget.param else {}
+    return widget.from_param(
+        state.param[name], css_classes=["field"], stylesheets=sheet(), sizing_mode="stretch_width", **quiet
+    )
+
+
+def _tick(state: State, name: str) -> pn.widgets.Widget:
+    return pn.widgets.Checkbox.from_param(state.param[name], css_classes=["tick"], stylesheets=sheet())
+
+
+def _html(name: str) -> pn.pane.HTML:
+    return pn.pane.HTML("", css_classes=[name], stylesheets=sheet(), sizing_mode="stretch_width")
+
+
+def _label(text: str) -> pn.pane.HTML:
+    return pn.pane.HTML(text, css_classes=["label"], stylesheets=sheet(), margin=0)
+
+
+def _group(*items: pn.viewable.Viewable) -> pn.Column:
+    return pn.Column(*items, css_classes=["group"], stylesheets=sheet(), margin=0, sizing_mode="stretch_width")

@@ -1,0 +1,39 @@
+"""What every view of the explorer has, whatever it draws."""
+
+import panel as pn
+from panel.viewable import Viewer
+
+from attnviz.explorer.state import State
+from attnviz.explorer.wires import Wires
+
+__all__ = ["View"]
+
+
+class View(Viewer):  # type: ignore[misc]  # panel publishes no usable types
+    """A figure that follows a state."""
+
+    framed = True  # whether the page draws a card around it
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.state = state
+        self._pane = pn.pane.Bokeh(sizing_mode="stretch_both", css_classes=["canvas"])
+        self._wires: Wires | None = None
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        """Return the figure."""
+        return self._pane
+
+    def fit(self) -> None:
+        """Show everything again."""
+        if self._wires is not None:
+            self._wires.fit()
+
+    @property
+    def _known(self) -> bool:
+        """Whether the browser has the figure: a change that overtakes the figure it changes would be refused."""
+        return self._wires is not None and self._wires.window is not None
+
+    def summary(self) -> str:
+        """Return one sentence that says what the canvas shows."""
+        raise NotImplementedError

@@ -1,0 +1,170 @@
+"""The view of all heads: pan and zoom over the wall, a token lit in every head, a click that opens one."""
+
+import numpy as np
+
+from attnviz.explorer import library
+from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.scene import Scene, make_scene
+from attnviz.explorer.state import State
+from attnviz.explorer.view import View
+from attnviz.explorer.wires import Wires
+from attnviz.plots.figure import place_tip
+from attnviz.plots.head import MARKERS
+from attnviz.plots.raster import Window, draw, spread_for
+from attnviz.plots.theme import THEMES
+from attnviz.plots.wall import ROOM, WallFigure, wall_figure
+from attnviz.types import KINDS, FloatArray
+from attnviz.views import Wall, describe_token, score_phrases, turn
+
+__all__ = ["AllHeads"]
+
+REACH = 14  # pixels from the pointer to a point that counts as hovered
+REBUILDS = ("run", "map", "theme")
+REDRAWS = ("color", "search", "whole", "case", "kinds", "hide_special", "azimuth", "elevation")
+
+
+class AllHeads(View):
+    """All heads of the chosen map."""
+
+    framed = False  # its tiles are frames already
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self._stale = True
+        follow(state, REBUILDS, act=self._rebuild)
+        follow(state, REDRAWS, act=self._redraw)
+        follow(state, ["token", "kind"], act=self._show_token)
+        follow(state, ["view"], act=self._enter)
+        attempt(state, act=self._enter)
+
+    def _enter(self) -> None:
+        if self.state.view == "all" and self._stale:
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Make the figure anew, or remember to do it when the view is entered."""
+        self._stale = True
+        if self.state.view == "all" and self.state.map is not None:
+            self._make()
+
+    def _make(self) -> None:
+        self._wall: Wall = library.wall(self.state.directory, self.state.map)
+        self._scores = self.state.directory.scores(self.state.map)
+        self._centers = self._wall.centers
+        self._figure: WallFigure = wall_figure(self._wall, THEMES[self.state.theme])
+        self._place()
+        plot, home = self._figure.plot, self._figure.home
+        self._wires = Wires(plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave, top=True)
+        self._light(self.state.token)
+        self._pane.object = plot
+        self._stale, self._fresh = False, True
+
+    def _place(self) -> None:
+        """Take the scene and the placement from the state."""
+        heads = tuple((tile.layer, tile.head) for tile in self._wall.tiles)
+        self._scene: Scene = make_scene(self.state, heads)
+        self._placed: FloatArray = turn(self._wall.points, self.state.azimuth, self.state.elevation)
+
+    def _redraw(self) -> None:
+        if self._wires is None or self.state.view != "all" or self._stale:
+            self._stale = True
+            return
+        self._place()
+        if self._wires.window is not None:
+            self._show_token()
+            self._draw(self._wires.window)
+
+    def _draw(self, window: Window) -> None:
+        """Raster the visible tiles."""
+        tiles = self._wall.inside(window.bounds)
+        area = window.unit**2 * window.width * window.height  # in tiles
+        seen = sum(self._scene.counts()) * min(area, len(tiles))
+        image = draw(
+            self._placed,
+            self._centers,
+            tiles=tiles,
+            window=window,
+            layers=self._scene.layers(spread_for(seen, window)),
+        )
+        self._figure.image.data_source.data = {
+            "image": [image],
+            "x": [window.x0],
+            "y": [window.y0],
+            "dw": [window.x1 - window.x0],
+            "dh": [window.y1 - window.y0],
+        }
+        self._figure.titles.visible = window.unit < 1 / ROOM
+        if self._fresh:
+            self._fresh = False
+            self._show_token()
+
+    def _point(self, x: float, y: float) -> None:
+        """Say what is under the pointer, and light its token in every head."""
+        tile = self._wall.tile_at(x, y)
+        if tile is None:
+            self._leave()
+            return
+        layer, head = self._wall.tiles[tile].layer, self._wall.tiles[tile].head
+        lines = [f"Layer {layer} · Head {head}", *score_phrases(self._scores, layer, head)]
+        point = self._nearest(tile, x, y)
+        if point is not None:
+            kind, token = divmod(point, self.state.directory.num_tokens)
+            lines = [
+                *describe_token(self.state.directory, token, KINDS[kind]),
+                lines[0] + " · " + " · ".join(lines[1:2]),
+            ]
+            self._light(token)
+        else:
+            self._show_token()
+        self._figure.frame.data = {"x": self._centers[[tile], 0], "y": self._centers[[tile], 1]}
+        if self._wires is not None and self._wires.window is not None:
+            self._figure.tip.data = place_tip(lines, x, y, bounds=self._wires.window.bounds)
+
+    def _nearest(self, tile: int, x: float, y: float) -> int | None:
+        """Return the shown point next to a place in a tile, if it is near: 20,000 points take 0.1 ms without any tree."""
+        if self._wires is None or self._wires.window is None:
+            return None
+        shown = self._scene.shown if self._scene.matched is None else self._scene.matched
+        if not shown.any():
+            return None
+        offset = self._placed[tile] - (np.array([x, y], np.float32) - self._centers[tile])
+        distance = np.where(shown, (offset**2).sum(axis=1), np.inf)
+        point = int(np.nanargmin(distance))
+        return point if distance[point] <= (REACH * self._wires.window.unit) ** 2 else None
+
+    def _light(self, token: int | None) -> None:
+        """Mark one token's query and key in every head, with one small source."""
+        if token is None:
+            self._figure.lit.data = {"x": [], "y": [], "color": [], "marker": []}
+            return
+        theme, tokens = self._scene.theme, self.state.directory.num_tokens
+        rows = [token + i * tokens for i in (0, 1) if self._scene.shown[token + i * tokens]]
+        places = np.concatenate([self._placed[:, row] + self._centers for row in rows] or [np.empty((0, 2))])
+        repeat = len(self._wall.tiles)
+        self._figure.lit.data = {
+            "x": places[:, 0],
+            "y": places[:, 1],
+            "color": np.repeat([(theme.query, theme.key)[row >= tokens] for row in rows], repeat),
+            "marker": np.repeat([MARKERS[int(row >= tokens)] for row in rows], repeat),
+        }
+
+    def _show_token(self) -> None:
+        if self._known:
+            self._light(self.state.token)
+
+    def _leave(self) -> None:
+        self._figure.tip.data = {name: [] for name in self._figure.tip.data}
+        self._figure.frame.data = {"x": [], "y": []}
+        self._show_token()
+
+    def _tap(self, x: float, y: float) -> None:
+        tile = self._wall.tile_at(x, y)
+        if tile is not None:
+            self._leave()
+            self.state.open_head(self._wall.tiles[tile].layer, self._wall.tiles[tile].head)
+
+    def summary(self) -> str:
+        """Return one sentence that says what the canvas shows."""
+        if self._stale:
+            return ""
+        return f"{len(self._wall.tiles)} heads on map {self.state.map}, in each {self._scene.words()}."

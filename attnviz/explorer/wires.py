@@ -1,0 +1,137 @@
+"""What a figure and the server tell each other: the window, the pointer, a click.
+
+The browser sends one message at a time and waits for the answer; of what happens meanwhile only the latest is sent. So a fast
+drag costs as many rasters as the server can draw, and never a queue of stale ones. The figure keeps one unit as wide as high
+whatever its size: the browser fits it, because only the browser knows the size in time.
+"""
+
+from collections.abc import Callable
+
+from bokeh.events import MouseLeave, Tap
+from bokeh.models import ColumnDataSource, CustomJS
+from bokeh.plotting import figure
+
+from attnviz.plots.figure import Bounds
+from attnviz.plots.raster import Window
+
+__all__ = ["Wires", "listen"]
+
+LARGEST = 4096  # pixels a side: a browser asks for what it shows, and anything else asks in vain
+PUSH = """
+const link = (to._link ??= {until: 0, next: null})
+link.push = () => {
+  if (link.next == null || Date.now() < link.until) return
+  link.until = Date.now() + 4000  // an answer that never comes must not end the conversation
+  const next = link.next
+  link.next = null
+  to.data = next
+}
+"""
+ANSWERED = "const link = to._link; if (link) { link.until = 0; link.push() }"
+WINDOW = (
+    PUSH
+    + """
+const {x_range, y_range, inner_width: w, inner_height: h} = plot
+if (link.setting || !(w > 30 && h > 30)) return
+const set = (x, y, unit) => {
+  link.setting = true  // these changes are ours
+  x_range.setv({start: x - unit * w / 2, end: x + unit * w / 2})
+  y_range.setv({start: y - unit * h / 2, end: y + unit * h / 2})
+  link.setting = false
+}
+const resized = link.w !== w || link.h !== h
+if (cb_obj === home || (resized && link.unit == null)) {
+  const [x0, x1, y0, y1] = home.data.bounds
+  const unit = Math.max((x1 - x0) / w, (y1 - y0) / h)
+  set((x0 + x1) / 2, top ? y1 - unit * h / 2 : (y0 + y1) / 2, unit)
+  link.unit = null
+} else if (resized) {
+  set((x_range.start + x_range.end) / 2, (y_range.start + y_range.end) / 2, link.unit)
+} else if (cb_obj === x_range || cb_obj === y_range) {
+  link.unit = (x_range.end - x_range.start) / w
+} else {
+  return  // width and height change together and are told one after the other
+}
+Object.assign(link, {w, h})
+link.next = {x0: [x_range.start], x1: [x_range.end], y0: [y_range.start], y1: [y_range.end], w: [w], h: [h]}
+setTimeout(link.push, 10)  // a zoom changes four numbers, one after the other
+"""
+)
+POINT = PUSH + "link.next = {x: [cb_obj.x], y: [cb_obj.y]}; setTimeout(link.push, 25)"
+
+
+class Wires:
+    """The wiring of one figure.
+
+    Parameters
+    ----------
+    plot, home
+        The figure and what it shows at first.
+    draw, point, tap, leave
+        Called with the new window; with the pointer's place; with a click's place; when the pointer is gone.
+    top
+        Whether what is left over of the height lies below, not around.
+    """
+
+    def __init__(
+        self,
+        plot: figure,
+        home: Bounds,
+        *,
+        draw: Callable[[Window], None],
+        point: Callable[[float, float], None],
+        tap: Callable[[float, float], None],
+        leave: Callable[[], None],
+        top: bool = False,
+    ) -> None:
+        self.window: Window | None = None
+        self._draw = draw
+        self._home = ColumnDataSource({"bounds": list(home)}, name="home")
+        self._wire_window(plot, top=top)
+        listen(plot, point)
+        plot.on_event(Tap, lambda event: tap(event.x, event.y))
+        plot.on_event(MouseLeave, lambda event: leave())
+
+    def fit(self) -> None:
+        """Show everything again."""
+        self._home.data = {"bounds": list(self._home.data["bounds"])}
+
+    def _wire_window(self, plot: figure, *, top: bool) -> None:
+        sent, answered = _channel("window")
+        # "answered" is not read there: naming it is what sends it to the browser.
+        arguments = {"plot": plot, "home": self._home, "to": sent, "top": top, "answered": answered}
+        changed = CustomJS(args=arguments, code=WINDOW)
+        for name in ("inner_width", "inner_height"):
+            plot.js_on_change(name, changed)
+        for limits in (plot.x_range, plot.y_range):
+            limits.js_on_change("start", changed)
+            limits.js_on_change("end", changed)
+        self._home.js_on_change("data", changed)
+
+        def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
+            x0, x1, y0, y1 = (float(new[name][0]) for name in ("x0", "x1", "y0", "y1"))
+            width, height = (min(int(new[name][0]), LARGEST) for name in ("w", "h"))
+            self.window = Window(x0, x1, y0, y1, width, height)
+            self._draw(self.window)
+            answered.data = {"n": [answered.data["n"][0] + 1]}
+
+        sent.on_change("data", receive)
+
+
+def listen(plot: figure, point: Callable[[float, float], None]) -> None:
+    """Call ``point`` with the place of the pointer, as often as it can answer."""
+    sent, answered = _channel("pointer")
+    plot.js_on_event("mousemove", CustomJS(args={"to": sent, "answered": answered}, code=POINT))
+
+    def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
+        point(float(new["x"][0]), float(new["y"][0]))
+        answered.data = {"n": [answered.data["n"][0] + 1]}
+
+    sent.on_change("data", receive)
+
+
+def _channel(name: str) -> tuple[ColumnDataSource, ColumnDataSource]:
+    sent = ColumnDataSource({}, name=f"{name}-sent")
+    answered = ColumnDataSource({"n": [0]}, name=f"{name}-answered")
+    answered.js_on_change("data", CustomJS(args={"to": sent}, code=ANSWERED))
+    return sent, answered

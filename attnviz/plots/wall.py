@@ -1,0 +1,95 @@
+"""The figure of all heads: one raster over a grid of tiles, with axes that name layer and head at every zoom."""
+
+from dataclasses import dataclass
+
+from bokeh.core.properties import value
+from bokeh.models import ColumnDataSource, FixedTicker, GlyphRenderer, LinearAxis, Rect, Scatter, Text
+from bokeh.plotting import figure
+
+from attnviz.plots.figure import Bounds, add_image, add_tip, blank_figure
+from attnviz.plots.theme import FONT, Theme
+from attnviz.views import Wall
+
+__all__ = ["WallFigure", "wall_figure"]
+
+ROOM = 118  # pixels a tile must have before it carries its title
+
+
+@dataclass(frozen=True, slots=True)
+class WallFigure:
+    """The figure and what the explorer fills."""
+
+    plot: figure
+    home: Bounds
+    image: GlyphRenderer
+    titles: GlyphRenderer
+    lit: ColumnDataSource  # the hovered or selected token in every head: x, y, color, marker
+    frame: ColumnDataSource  # the tile under the pointer: x, y
+    tip: ColumnDataSource
+
+
+def wall_figure(wall: Wall, theme: Theme) -> WallFigure:
+    """Draw the empty wall."""
+    home = (-0.04, wall.columns + 0.04, -wall.rows - 0.04, 0.04)
+    plot = blank_figure("wall", home, fill=theme.page)
+    _axes(plot, wall, theme)
+    _tiles(plot, wall, theme)
+    image = add_image(plot, "wall-image")
+    titles = _titles(plot, wall, theme)
+    frame = ColumnDataSource({"x": [], "y": []}, name="frame")
+    outline = Rect(x="x", y="y", width=0.96, height=0.96, fill_color=None, line_color=theme.accent, line_width=1.5)
+    outline.update(border_radius=5)
+    plot.add_glyph(frame, outline)
+    return WallFigure(plot, home, image, titles, _lit(plot, theme), frame, add_tip(plot, theme))
+
+
+def _axes(plot: figure, wall: Wall, theme: Theme) -> None:
+    layers = {tile.row: tile.layer for tile in wall.tiles}
+    rows = {-row - 0.5: f"{layer}" for row, layer in layers.items()}
+    columns = {column + 0.5: f"{column}" for column in range(wall.columns)}
+    plot.add_layout(_axis("Layer", rows, theme, align="end"), "left")
+    plot.add_layout(_axis("Head", columns, theme, align="start"), "above")
+
+
+def _axis(title: str, labels: dict[float, str], theme: Theme, *, align: str) -> LinearAxis:
+    return LinearAxis(
+        ticker=FixedTicker(ticks=list(labels), minor_ticks=[]),
+        major_label_overrides=labels,
+        axis_label=title,
+        axis_label_align=align,
+        axis_label_text_font=FONT,
+        axis_label_text_font_size="11px",
+        axis_label_text_font_style="normal",
+        axis_label_text_color=theme.faint,
+        axis_label_standoff=4,
+        major_label_text_font=FONT,
+        major_label_text_font_size="11px",
+        major_label_text_color=theme.muted,
+        major_tick_line_color=None,
+        axis_line_color=None,
+    )
+
+
+def _tiles(plot: figure, wall: Wall, theme: Theme) -> None:
+    x, y = wall.centers.T
+    card = Rect(x="x", y="y", width=0.96, height=0.96, fill_color=theme.surface, line_color=theme.line)
+    card.update(border_radius=5)
+    plot.add_glyph(ColumnDataSource({"x": x, "y": y}), card)
+
+
+def _titles(plot: figure, wall: Wall, theme: Theme) -> GlyphRenderer:
+    x, y = wall.centers.T
+    texts = [f"L{tile.layer} · H{tile.head}" for tile in wall.tiles]
+    source = ColumnDataSource({"x": x - 0.46, "y": y + 0.46, "text": texts})
+    glyph = Text(x="x", y="y", text="text", text_font=value(FONT), text_font_size="10px", text_color=theme.faint)
+    glyph.update(text_baseline="top", x_offset=3, y_offset=4)
+    return plot.add_glyph(source, glyph, visible=False)
+
+
+def _lit(plot: figure, theme: Theme) -> ColumnDataSource:
+    source = ColumnDataSource({"x": [], "y": [], "color": [], "marker": []}, name="lit")
+    halo = Scatter(x="x", y="y", size=11, marker="marker", fill_color=theme.surface, line_color=None, fill_alpha=0.9)
+    mark = Scatter(x="x", y="y", size=7, marker="marker", fill_color="color", line_color=theme.ink, line_width=1.2)
+    plot.add_glyph(source, halo)
+    plot.add_glyph(source, mark)
+    return source

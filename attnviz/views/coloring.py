@@ -1,0 +1,178 @@
+"""What a point's colour says: one code per point, with a legend that counts.
+
+A code is ``2 * bin + kind`` (kind 0 = query, 1 = key), so a lookup table of at most 256 colours paints a whole wall and the
+two kinds stay apart under every colouring. Numbers fall into 100 bins; of more than twelve categories the most frequent
+twelve keep a colour and the rest is "other". Adding a colouring is a function and a line in ``TEXT`` or ``IMAGE``.
+"""
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attnviz.store import RunDirectory
+from attnviz.types import FloatArray
+
+__all__ = ["BINS", "MOST", "Category", "Coloring", "color_points", "colorings"]
+
+BINS = 100
+MOST = 12
+ATTRIBUTE = "data:"  # before the name of a user's column, so that a column named "norm" is no trouble
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One entry of a legend, with the number of tokens it covers (each is one query and one key)."""
+
+    label: str
+    tokens: int
+    fallback: bool = False  # "other" and "no value", which take no colour of the palette
+
+
+@dataclass(frozen=True, slots=True)
+class Coloring:
+    """Codes of the points and what they mean."""
+
+    title: str
+    codes: NDArray[np.uint8]  # (1, points), or (heads, points) where heads differ
+    categories: tuple[Category, ...] = ()  # empty: the codes are bins of a number
+    low: float = 0.0
+    high: float = 0.0
+    note: str = ""  # "logarithmic"
+    missing: int = 0  # tokens without the number
+
+    @property
+    def by_kind(self) -> bool:
+        """Whether the colour says query or key and nothing else."""
+        return not self.categories and self.low == self.high == 0.0
+
+
+def colorings(run: RunDirectory) -> dict[str, str]:
+    """Return the colourings that make sense for a run: name and title."""
+    own = {f"{ATTRIBUTE}{name}": name for name in run.manifest.attributes}
+    return (
+        {"kind": "Query / key", "norm": "Vector norm"} | {name: title for name, (title, _) in _table(run).items()} | own
+    )
+
+
+def color_points(run: RunDirectory, name: str, *, heads: Sequence[tuple[int, int]]) -> Coloring:
+    """Return the colouring ``name`` for some heads.
+
+    Parameters
+    ----------
+    name
+        One of ``colorings(run)``.
+    heads
+        (layer, head) in the order of the tiles; only "norm" differs between them.
+    """
+    title = colorings(run)[name]
+    if name == "kind":
+        return Coloring(title, _with_kinds(np.zeros((1, run.num_tokens), np.uint8)))
+    if name == "norm":
+        return _norms(run, title, heads)
+    if name.startswith(ATTRIBUTE):
+        column = run.sequences[name.removeprefix(ATTRIBUTE)]
+        values = column.loc[run.tokens["sequence_id"]].reset_index(drop=True)
+        return _shade(title, values) if _is_number(values) and values.nunique() > MOST else _categorical(title, values)
+    values = _table(run)[name][1](run)
+    if _is_number(values) and name != "position_mod_5":
+        return _shade(title, values, logarithmic=name == "frequency")
+    return _categorical(title, values)
+
+
+def _table(run: RunDirectory) -> "Mapping[str, tuple[str, Callable[[RunDirectory], pd.Series]]]":
+    return IMAGE if run.manifest.model.modality == "image" else TEXT
+
+
+def _is_number(values: "pd.Series") -> bool:
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _shade(title: str, values: "pd.Series", *, logarithmic: bool = False) -> Coloring:
+    numbers = values.to_numpy(dtype=np.float32, na_value=np.nan)
+    return _continuous(title, np.tile(numbers, 2)[None], logarithmic=logarithmic)
+
+
+def _categorical(title: str, values: "pd.Series") -> Coloring:
+    if _is_number(values) and (values.dropna() % 1 == 0).all():
+        values = values.astype("Int64")  # a gap makes whole numbers floats, and 3.0 is no name for a category
+    texts = values.astype("string")
+    counts = texts.value_counts()
+    kept = _natural(counts.index[:MOST], counts)
+    found = texts.map({label: number for number, label in enumerate(kept)}).fillna(-1).to_numpy(np.int64)
+    other, missing = len(kept), len(kept) + 1
+    codes: NDArray[np.uint8] = np.where(texts.isna(), missing, np.where(found < 0, other, found)).astype(np.uint8)
+    rest = int(counts.iloc[MOST:].sum())
+    categories = [Category(str(label), int(counts[label])) for label in kept]
+    categories.append(Category(f"other ({max(len(counts) - MOST, 0)} values)", rest, fallback=True))
+    categories.append(Category("no value", int(texts.isna().sum()), fallback=True))
+    return Coloring(title, _with_kinds(codes[None]), tuple(categories))
+
+
+def _natural(labels: "pd.Index", counts: "pd.Series") -> list[str]:
+    """Order labels: numbers by value, words as they are counted (ties by name), so that a legend never reshuffles."""
+    names = [str(label) for label in labels]
+    if all(name.lstrip("-").isdigit() for name in names):
+        return sorted(names, key=int)
+    return sorted(names, key=lambda name: (-int(counts[name]), name))
+
+
+def _continuous(title: str, values: FloatArray, *, logarithmic: bool = False) -> Coloring:
+    """Bin one number per point, ``(heads, points)``.
+
+    One value in 200 at either end may lie beyond the range, so that outliers do not eat the scale.
+    """
+    known = np.isfinite(values)
+    low, high = np.quantile(values[known], [0.005, 0.995]) if known.any() else (0.0, 1.0)
+    high = high if high > low else low + 1.0
+    scale = np.log1p if logarithmic else np.asarray
+    share = (scale(np.clip(values, low, high)) - scale(low)) / (scale(high) - scale(low))
+    bins = np.where(known, np.clip(np.nan_to_num(share) * BINS, 0, BINS - 1), BINS).astype(np.uint8)
+    note = "logarithmic" if logarithmic else ""
+    kinds = np.repeat([0, 1], values.shape[1] // 2).astype(np.uint8)
+    return Coloring(title, 2 * bins + kinds, (), float(low), float(high), note, int((~known[0]).sum()) // 2)
+
+
+def _with_kinds(bins: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the codes of queries, then keys, from one bin per token."""
+    return np.concatenate([2 * bins, 2 * bins + 1], axis=1)
+
+
+def _norms(run: RunDirectory, title: str, heads: Sequence[tuple[int, int]]) -> Coloring:
+    """Bin the norms of all heads on one scale: that heads and kinds differ is the finding."""
+    return _continuous(title, np.stack([run.norms(*head) for head in heads]))
+
+
+def _class_of(text: str) -> str:
+    return "punctuation" if all(unicodedata.category(c)[0] in "PS" for c in text) else "word"
+
+
+def _token_class(run: RunDirectory) -> "pd.Series":
+    texts = run.tokens["text"]
+    classes = {text: _class_of(text) for text in texts.unique()}
+    return texts.map(classes).where(~run.tokens["is_special"], "special")
+
+
+def _sequence_length(run: RunDirectory) -> "pd.Series":
+    return run.sequences["num_tokens"].loc[run.tokens["sequence_id"]].reset_index(drop=True)
+
+
+TEXT: Mapping[str, tuple[str, Callable[[RunDirectory], "pd.Series"]]] = {
+    "position": ("Position", lambda run: run.tokens["position"]),
+    "position_mod_5": ("Position mod 5", lambda run: run.tokens["position"] % 5),
+    "special": ("Special / punctuation", _token_class),
+    "length": ("Token length", lambda run: run.tokens["text"].str.len()),
+    "sequence_length": ("Sequence length", _sequence_length),
+    "frequency": ("Token frequency", lambda run: run.tokens["frequency"]),
+}
+"""Colourings of texts by name: title, and one value per token."""
+
+IMAGE: Mapping[str, tuple[str, Callable[[RunDirectory], "pd.Series"]]] = {
+    "patch_row": ("Patch row", lambda run: run.tokens["patch_row"]),
+    "patch_col": ("Patch column", lambda run: run.tokens["patch_col"]),
+    "special": ("Special / patch", lambda run: run.tokens["is_special"].map({True: "special", False: "patch"})),
+}
+"""Colourings of images by name: title, and one value per token."""

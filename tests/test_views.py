@@ -1,0 +1,206 @@
+"""The views: what the small frames and arrays say about a run."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from attnviz.errors import DatasetError
+from attnviz.store import RunDirectory
+from attnviz.types import Attention
+from attnviz.views import (
+    color_points,
+    colorings,
+    describe_token,
+    excerpt,
+    links,
+    match_tokens,
+    patch_weights,
+    prepare_wall,
+    score_phrases,
+    show_text,
+    strongest_lines,
+    turn,
+)
+from attnviz.views.coloring import MOST, Coloring, _categorical
+from tests.fakes import write_fake_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return RunDirectory(write_fake_run(tmp_path_factory.mktemp("views") / "text"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return RunDirectory(write_fake_run(tmp_path_factory.mktemp("views") / "image", image=True))
+
+
+def test_wall_keeps_every_head_in_its_tile_and_its_aspect(run):
+    wall = prepare_wall(run, "pca")
+    assert (wall.rows, wall.columns, wall.dims) == (2, 4, 2)
+    assert np.abs(wall.points).max() <= 0.5
+    raw = run.coordinates("pca", 1, 2)
+    placed = wall.points[wall.index(1, 2)]
+    factors = np.ptp(placed, axis=0) / np.ptp(raw, axis=0)
+    np.testing.assert_allclose(factors[0], factors[1], rtol=1e-5)
+
+
+def test_tiles_are_found_by_place_and_by_window(run):
+    wall = prepare_wall(run, "pca")
+    tile = wall.tiles[wall.tile_at(2.5, -1.5)]
+    assert (tile.layer, tile.head) == (1, 2)
+    assert wall.tile_at(-0.5, -0.5) is None
+    assert [wall.tiles[i].head for i in wall.inside((0.2, 1.8, -0.9, -0.1))] == [0, 1]
+    assert wall.index(7, 0) is None
+
+
+def test_wall_survives_points_that_are_no_numbers(run, monkeypatch):
+    monkeypatch.setattr(run, "coordinates", lambda name, layer: np.full((1, 4, 2), np.nan, np.float32))
+    assert prepare_wall(run, "pca").points.shape == (2, 4, 2)
+
+
+def test_turning_shows_x_and_y_from_the_front_and_never_leaves_the_tile(run):
+    wall = prepare_wall(run, "umap_3d")
+    np.testing.assert_allclose(turn(wall.points, 0, 0), wall.points[..., :2], atol=1e-6)
+    for angles in [(37, 0), (90, 45), (-120, -80)]:
+        assert np.linalg.norm(turn(wall.points, *angles), axis=-1).max() <= 0.5
+    flat = prepare_wall(run, "pca").points
+    assert turn(flat, 30, 30) is flat
+
+
+def test_every_coloring_codes_every_point_and_counts_every_token(run, pictures):
+    for source in (run, pictures):
+        heads = tuple((layer.layer, head) for layer in source.manifest.layers for head in range(layer.num_heads))
+        for name in colorings(source):
+            made: Coloring = color_points(source, name, heads=heads)
+            rows = len(heads) if name == "norm" else 1
+            assert made.codes.shape == (rows, 2 * source.num_tokens), name
+            kinds = made.codes % 2
+            assert (kinds[:, : source.num_tokens] == 0).all()
+            assert (kinds[:, source.num_tokens :] == 1).all()
+            if made.categories:
+                assert sum(category.tokens for category in made.categories) == source.num_tokens, name
+                assert made.codes.max() < 2 * len(made.categories)
+
+
+def test_many_categories_keep_the_most_frequent_and_count_the_rest():
+    values = pd.Series([f"c{i:02d}" for i in range(30) for _ in range(30 - i)] + [None] * 3)
+    made = _categorical("topic", values)
+    assert [category.label for category in made.categories[:MOST]] == [f"c{i:02d}" for i in range(MOST)]
+    assert made.categories[MOST].label == "other (18 values)"
+    assert made.categories[MOST].tokens == sum(30 - i for i in range(MOST, 30))
+    assert made.categories[MOST + 1].tokens == 3
+
+
+def test_position_modulo_five_says_what_it_says(run):
+    made = color_points(run, "position_mod_5", heads=())
+    labels = [category.label for category in made.categories]
+    assert labels[:5] == list("01234")
+    expected = run.tokens["position"].to_numpy() % 5
+    np.testing.assert_array_equal(made.codes[0, : run.num_tokens] // 2, expected)
+
+
+def test_special_tokens_punctuation_and_words_are_told_apart(run):
+    counts = {c.label: c.tokens for c in color_points(run, "special", heads=()).categories}
+    assert counts["special"] == 2 * run.num_sequences
+    assert counts["punctuation"] == int(run.tokens["text"].isin([",", "."]).sum())
+
+
+def test_norms_differ_by_head_and_share_one_scale(run):
+    made = color_points(run, "norm", heads=((0, 0), (1, 3)))
+    norms = np.concatenate([run.vectors(1, 3).query_norm, run.vectors(1, 3).key_norm])
+    expected = np.clip((norms - made.low) / (made.high - made.low) * 100, 0, 99).astype(int)
+    np.testing.assert_allclose(made.codes[1] // 2, expected, atol=1)
+
+
+def test_missing_numbers_have_a_code_of_their_own(pictures, monkeypatch):
+    sizes = pd.Series(np.arange(pictures.num_sequences, dtype=float), name="size")
+    sizes.iloc[0] = np.nan
+    monkeypatch.setattr(pictures, "sequences", pictures.sequences.assign(size=sizes))
+    monkeypatch.setattr("attnviz.views.coloring.colorings", lambda run: {"data:size": "size"})
+    monkeypatch.setattr("attnviz.views.coloring.MOST", 3)
+    made = color_points(pictures, "data:size", heads=())
+    assert made.missing == 17
+    assert set(made.codes[0, :17]) == {200}
+
+
+def test_search_finds_parts_whole_tokens_and_case(run):
+    texts = run.tokens["text"]
+    assert match_tokens(run, "ird").sum() == texts.str.contains("ird").sum() > 0
+    assert match_tokens(run, "bird", whole=True).sum() == 0
+    assert match_tokens(run, "THE", whole=True).sum() == (texts == "the").sum()
+    assert match_tokens(run, "THE", case=True).sum() == 0
+    assert match_tokens(run, "").sum() == 0
+    first = int(np.flatnonzero(match_tokens(run, "[CLS]"))[0])
+    assert first == 0  # AttentionViz never found the first token
+
+
+def test_whole_token_ignores_word_start_marks(run, monkeypatch):
+    tokens = run.tokens.assign(text=["Ġthe", "▁The", *run.tokens["text"].iloc[2:]])
+    monkeypatch.setattr(run, "tokens", tokens)
+    assert match_tokens(run, "the", whole=True)[:2].tolist() == [True, True]
+
+
+def attention():
+    weights = np.array([[0.90, 0.04, 0.06], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5]], np.float32)
+    return Attention(weights, ("a", "b", "c"))
+
+
+def test_links_of_a_query_and_of_a_key_say_what_they_leave_out():
+    frame, rest = links(attention(), 0)
+    assert frame["position"].tolist() == [0, 2]
+    assert rest == pytest.approx(0.04)
+    frame, rest = links(attention(), 1, kind="key", threshold=0.1)
+    assert frame["text"].tolist() == ["b", "c"]
+    assert rest == pytest.approx(0.04)
+
+
+def test_strongest_lines_are_the_strongest_and_drawn_last():
+    frame = strongest_lines(attention(), limit=3)
+    assert frame["weight"].tolist() == pytest.approx([0.5, 0.5, 0.9])
+    assert tuple(frame.iloc[-1][["query", "key"]]) == (0, 0)
+
+
+def test_patch_weights_leave_out_what_is_no_patch():
+    weights = np.array([0.4, 0.1, 0.5], np.float32)
+    grid = patch_weights(weights, np.array([-1, 0, 1]), np.array([-1, 1, 0]), grid=(2, 2))
+    np.testing.assert_allclose(grid, [[0, 0.1], [0.5, 0]])
+
+
+def test_a_token_is_described_in_few_lines(run, pictures):
+    title, place, norm, around = describe_token(run, 2, "key", norm=1.5)
+    assert title.endswith(" · key")
+    assert place.startswith("position 2 of ")
+    assert norm == "norm 1.50"
+    assert around.startswith("[CLS] ")
+    assert describe_token(pictures, 6, "query")[0] == "patch 1, 1 · query"
+    assert describe_token(pictures, 0, "query")[0] == "[CLS] · query"
+
+
+def test_excerpt_stays_in_its_sequence(run):
+    before, token, _ = excerpt(run, run.token_slice(1).start)
+    assert (before, token) == ("", "[CLS]")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [("a\nb", "a␊b"), ("", "∅"), ("x" * 50, "x" * 13 + "…" + "x" * 13), ("<b>", "<b>")]
+)
+def test_text_is_shown_on_one_line(given, shown):
+    assert show_text(given) == shown
+
+
+def test_scores_are_read_for_one_head(run):
+    phrases = score_phrases(run.scores("umap"), 1, 2)
+    assert [phrase.rsplit(" ", 1)[0] for phrase in phrases] == ["trustworthiness", "map spearman", "attention recall"]
+
+
+def test_a_missing_map_is_named(run):
+    with pytest.raises(DatasetError, match="no complete map 'tsne'"):
+        prepare_wall(run, "tsne")
+
+
+def test_every_attribute_becomes_a_coloring(run):
+    attributes = json.loads((run.path / "manifest.json").read_text())["attributes"]
+    assert {f"data:{name}" for name in attributes} <= set(colorings(run))
