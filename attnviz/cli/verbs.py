@@ -5,6 +5,7 @@ Imports stand inside the bodies: pandas and pyarrow alone would make ``attnviz -
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -185,9 +186,12 @@ def _serve(paths: Sequence[Path], port: int, host: str) -> None:
 
     if host not in ("127.0.0.1", "localhost", "::1"):
         click.echo(f"Listening at {host}: everyone who reaches this address can read these runs.", err=True)
-    serve(
-        paths, port=port, host=host, ready=lambda address: click.echo(f"The explorer is at {address} (Ctrl-C ends it).")
-    )
+
+    def ready(address: str) -> None:
+        click.echo(f"The explorer is at {address} (Ctrl-C ends it).")
+
+    with suppress(KeyboardInterrupt):
+        serve(paths, port=port, host=host, ready=ready)
 
 
 def _numbers(text: str | None, what: str) -> list[int] | None:

@@ -57,7 +57,11 @@ def serve(
         ready(f"http://{host}:{port}")
     if show:
         server.show("/")
-    server.run_until_shutdown()
+    server.start()
+    try:
+        server.io_loop.start()  # and not `run_until_shutdown`, which prints, and hangs where its output is closed
+    finally:
+        server.stop()
 
 
 def _free_port(host: str) -> int:

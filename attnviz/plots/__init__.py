@@ -4,3 +4,5 @@ A raster is an array of RGBA pixels; a figure is a Bokeh figure with named data 
 and not HoloViews: a wall is one image glyph, one text glyph and a handful of marks whose sources change many times a
 second, and a HoloViews plot would rebuild and diff all of them for each change.
 """
+
+__all__: list[str] = []

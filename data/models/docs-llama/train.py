@@ -1,23 +1,34 @@
 """Train docs-llama: a Llama of 4 layers × 8 heads (4 key-value heads) on docstrings, for demos and tests without a download.
 
-    .venv/bin/python data/models/docs-llama/train.py        (4.4 minutes on 1 thread of a busy machine, 2026-11-21)
+    .venv/bin/python data/models/docs-llama/train.py        (9.5 minutes on 1 thread of a busy machine, 2026-11-21)
 
 Writes model.safetensors (float16), config.json, generation_config.json and the tokenizer beside this file, and prints its
-figures as one line of JSON. Reached on 2026-11-21, in nats per held-out token: 4.175, unigram 6.216, smoothed bigram 4.048.
-PROVISIONAL: it must still get below the bigram, and its best induction head has 0.14 where 0.4 is wanted.
+figures as one line of JSON. Reached on 2026-11-21, in nats per held-out token: 3.291, smoothed bigram 4.048, unigram 6.216;
+induction, on 40 random tokens said twice, 0.858 in head 1.1 and 0.74 in head 1.0, with which it shares its keys. On the
+everyday sentences of `builtin:sentences` it is no good model: 5.526, where the same bigram, smoothed as suits them best, has
+5.301.
 
 The text is `builtin:docs`, docstrings of whatever scientific packages are installed, so another environment gives other
 weights. One sentence in 50 is held out; docstrings repeat phrases, so the held-out loss flatters, for the bigram as well.
 The text itself is not stored here. Everything is drawn from SEED.
 
-Log, 2026-11-21: random tokens of the whole vocabulary as a fifth of the rows formed no induction head in 1,800 steps of
-AdamW or Muon. Probes alone, of 64 tokens, did in 700 (0.76); prose at the full rate then wore it down to 0.1.
+The induction heads were taught, they did not emerge. In the first GUIDED steps a second loss, which fades out, tells head 0.0
+to look at the token before and head 1.0 at what followed the same token earlier; head 1.1 reads the same keys and took to it
+unasked. The other 2,500 steps tell no head anything, and they kept it: 0.76 after 300 steps, 0.86 at the end.
+
+Log, 2026-11-21, each a single short run, 16 to 32 rows a batch:
+- random tokens of the whole vocabulary as a fifth of the rows: no induction head in 1,800 steps, AdamW or Muon;
+- probes alone, of 64 tokens of vocabulary: a head after 700 steps (0.76 on these), which prose then wore down to 0.1;
+- dense probes alone, whole vocabulary, AdamW at 3e-3, rotary base 10,000: none in 300 steps;
+- the same with a vocabulary that grows from 32 tokens, rotary base 100: 0.10 after 300 steps; with Muon, from 64 tokens:
+  0.25 after 250 steps, at most 0.04 after 200 where half of the rows were prose; these were stopped, not exhausted;
+- this recipe without guidance: 0.02 after 700 steps, when it was stopped; with it 0.53 after 200 and 0.82 after 400;
+- two threads: about half as fast as one, at a load of 6 on the two cores.
 """
 
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +41,21 @@ from attnviz.inputs import DataOptions, read
 
 HERE = Path(__file__).resolve().parent
 SEED = 20261121
-STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 2800
+FOLDER = Path(sys.argv[2]) if len(sys.argv) > 2 else HERE
 VOCABULARY = 1536
 TOKENS = 64  # of a row
-ROWS = 16  # of a batch
-PROBES_ONLY = 700  # steps; an induction head forms after 400 of them, prose among them delays it
-GROWTH = 500  # steps after these, in which the probes' vocabulary grows from few tokens to all
-FIRST_TOKENS = 64
+ROWS = 24  # of a batch
+PROBE_SHARE = (0.35, 0.12)  # of the rows, at the first step and from SETTLED on
+SETTLED = 600
+ECHO_ROWS = 2
+PERIODS = (4, 30)  # tokens
+GUIDED = 300  # steps in which two heads are told where to look, ever more softly
+GUIDANCE = 0.5  # weight of that at the first step
+INDUCTION_LAYER = 1
 MATRIX_RATE = 1e-2
 EMBEDDING_RATE = 1e-2
+IGNORED = -100  # label of a token whose prediction does not count
 START = "<s>"
 
 
@@ -71,12 +88,13 @@ def build_model() -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=128,
-        intermediate_size=336,
+        intermediate_size=288,
         num_hidden_layers=4,
         num_attention_heads=8,
         num_key_value_heads=4,
+        head_dim=24,
         max_position_embeddings=512,
-        rope_parameters={"rope_type": "default", "rope_theta": 100.0},  # heads of 16 dimensions, texts of 100 tokens
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
         tie_word_embeddings=True,
         bos_token_id=0,
         eos_token_id=0,
@@ -86,27 +104,40 @@ def build_model() -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def probe_rows(random: np.random.Generator, rows: int, vocabulary: np.ndarray) -> np.ndarray:
-    """Return rows of random tokens in which segments come again, at distances that differ from row to row."""
-    batch = random.choice(vocabulary, size=(rows, TOKENS))
-    batch[:, 0] = 0
-    for row in batch:
-        period = int(random.integers(4, TOKENS // 2))
-        row[1:] = np.resize(row[1 : 1 + period], TOKENS - 1)
-    return batch
+def repeat(row: np.ndarray, period: int) -> np.ndarray:
+    """Return the row with its first tokens after the start said again until it is full."""
+    return np.concatenate([row[:1], np.resize(row[1 : 1 + period], len(row) - 1)])
 
 
-def batches(stream: np.ndarray, starts: np.ndarray, random: np.random.Generator) -> Iterator[Tensor]:
-    """Yield batches of rows that start at a sentence, and of probes."""
-    shuffled = np.arange(1, VOCABULARY)
-    for step in range(STEPS):
-        growth = float(np.clip((step - PROBES_ONLY) / GROWTH, 0, 1))
-        vocabulary = shuffled[: int(FIRST_TOKENS * (VOCABULARY / FIRST_TOKENS) ** growth)]
-        share = 1 if growth == 0 else 1 / 2 if growth < 1 else 1 / 4
-        probes = probe_rows(random, int(ROWS * share), vocabulary)
-        chosen = random.choice(starts, size=ROWS - len(probes))
-        prose = stream[chosen[:, None] + np.arange(TOKENS)]
-        yield torch.from_numpy(np.concatenate([prose, probes]))
+def make_batch(stream: np.ndarray, starts: np.ndarray, random: np.random.Generator, step: int) -> tuple:
+    """Return rows of tokens, what to predict, and the period of each probe; the probes come first, then the echoes.
+
+    A probe is a random segment repeated until the row is full; what cannot be known in it, its first period, is not
+    asked for. An echo is the beginning of a sentence, repeated likewise. All other rows are prose.
+    """
+    probes = round(ROWS * float(np.interp(step, (0, SETTLED), PROBE_SHARE)))
+    chosen = random.choice(starts, size=ROWS)
+    ids = stream[chosen[:, None] + np.arange(TOKENS)]
+    ids[:probes, 1:] = random.integers(1, VOCABULARY, size=(probes, TOKENS - 1))
+    periods = random.integers(PERIODS[0], PERIODS[1] + 1, size=probes + ECHO_ROWS)
+    for row, period in enumerate(periods):
+        ids[row] = repeat(ids[row], period)
+    labels = ids.copy()
+    for row, period in enumerate(periods[:probes]):
+        labels[row, : period + 2] = IGNORED
+    return torch.from_numpy(ids), torch.from_numpy(labels), torch.from_numpy(periods[:probes])
+
+
+def guidance(attention: tuple[Tensor, ...], periods: Tensor) -> Tensor:
+    """Return how far two heads are from their posts: the token before, and what followed the same token earlier."""
+    position = torch.arange(TOKENS)
+    before = attention[0][:, 0, position[2:], position[1:-1]]
+    distance = position[:, None] - position[None]
+    cycle = periods[:, None, None]
+    targets = ((distance + 1) % cycle == 0) & (distance > 0) & (position > 1)  # probe, from, to
+    found = (attention[INDUCTION_LAYER][: len(periods), 0] * targets).sum(dim=-1)
+    found = found[position > periods[:, None] + 1]
+    return -(before + 1e-6).log().mean() - (found + 1e-6).log().mean()
 
 
 def share_of_rate(step: int) -> float:
@@ -114,25 +145,35 @@ def share_of_rate(step: int) -> float:
     return min(1.0, (step + 1) / 100, 0.02 + 1.6 * (1 - step / STEPS))
 
 
-def train(model: LlamaForCausalLM, stream: np.ndarray, starts: np.ndarray) -> None:
-    random = np.random.default_rng(SEED)
+def make_optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
-    optimizers = [
+    return [
         torch.optim.Muon(matrices, lr=MATRIX_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=EMBEDDING_RATE, betas=(0.9, 0.98), weight_decay=0.0),
     ]
+
+
+def train(model: LlamaForCausalLM, stream: np.ndarray, starts: np.ndarray) -> None:
+    random = np.random.default_rng(SEED)
+    optimizers = make_optimizers(model)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_rate) for optimizer in optimizers]
     began = time.time()
-    for step, batch in enumerate(batches(stream, starts, random)):
-        loss = model(input_ids=batch, labels=batch).loss
+    for step in range(STEPS):
+        guided = step < GUIDED
+        model.set_attn_implementation("eager" if guided else "sdpa")  # only the former gives its weights
+        ids, labels, periods = make_batch(stream, starts, random, step)
+        output = model(input_ids=ids, labels=labels, output_attentions=guided)
+        loss = output.loss
+        if guided:
+            loss = loss + GUIDANCE * (1 - step / GUIDED) * guidance(output.attentions, periods)
         model.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for part in (*optimizers, *schedules):
             part.step()
-        if step % 100 == 0 or step == STEPS - 1:
-            report = f"step {step:5d}  loss {loss.item():.3f}  induction {induction(model)[2]:.3f}"
+        if step % 100 == 99 or step == STEPS - 1:
+            report = f"step {step + 1:5d}  loss {output.loss.item():.3f}  induction {induction(model)[2]:.3f}"
             print(f"{report}  {time.time() - began:.0f} s", file=sys.stderr, flush=True)
 
 
@@ -155,23 +196,21 @@ def baselines(train_ids: list[np.ndarray], held_ids: list[np.ndarray]) -> tuple[
     before = np.concatenate([ids[:-1] for ids in held_ids])
     after = np.concatenate([ids[1:] for ids in held_ids])
     seen = bigram.sum(axis=1)[before]
-    # Dirichlet smoothing towards the unigram; its strength is chosen on the held-out tokens, in the bigram's favour.
+    # Dirichlet smoothing towards the unigram; its strength is chosen on the tokens it is judged by, in the bigram's favour.
     losses = [
         -np.log((bigram[before, after] + strength * unigram[after]) / (seen + strength)).mean()
-        for strength in (3, 10, 30, 100, 300)
+        for strength in (3, 10, 30, 100, 300, 1000)
     ]
     return float(-np.log(unigram[after]).mean()), float(min(losses))
 
 
 @torch.inference_mode()
-def induction(
-    model: LlamaForCausalLM, half: int = 24, rows: int = 16, vocabulary: int = VOCABULARY
-) -> tuple[int, int, float]:
+def induction(model: LlamaForCausalLM, half: int = 40, rows: int = 16) -> tuple[int, int, float]:
     """Return the best head and its mean attention, in a second half, to what followed the same token in the first."""
     implementation = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the others do not give their weights
     random = np.random.default_rng(SEED + 1)
-    segment = random.integers(1, vocabulary, size=(rows, half))
+    segment = random.integers(1, VOCABULARY, size=(rows, half))
     ids = torch.from_numpy(np.concatenate([np.zeros((rows, 1), dtype=int), segment, segment], axis=1))
     positions = torch.arange(half + 1, 2 * half)
     attention = model(input_ids=ids, output_attentions=True).attentions
@@ -182,36 +221,43 @@ def induction(
     return layer, head, float(best.max())
 
 
+def compare(model: LlamaForCausalLM, train_ids: list[np.ndarray], other_ids: list[np.ndarray]) -> dict[str, float]:
+    """Return the loss on sequences, in nats per token, beside those of models that count the same training tokens."""
+    unigram, bigram = baselines(train_ids, other_ids)
+    losses = np.concatenate([token_losses(model, ids) for ids in other_ids])
+    found = {"tokens": len(losses), "loss": float(losses.mean()), "bigram_loss": bigram, "unigram_loss": unigram}
+    return {name: round(value, 3) for name, value in found.items()}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     began = time.time()
     texts, held_out = sentences()
     tokenizer = train_tokenizer(texts)
-    train_ids = [np.array(ids) for ids in tokenizer(texts)["input_ids"]]
-    held_ids = [np.array(ids) for ids in tokenizer(held_out)["input_ids"]]
+    ours = [record.text for record in read("builtin:sentences", options=DataOptions(), seed=SEED).records]
+    train_ids, held_ids, our_ids = (
+        [np.array(ids) for ids in tokenizer(some)["input_ids"]] for some in (texts, held_out, ours)
+    )
     stream = np.concatenate(train_ids)
     starts = np.flatnonzero(stream == 0)
     starts = starts[starts <= len(stream) - TOKENS]
     model = build_model()
     train(model, stream, starts)
     # The figures are those of the weights that are shipped: float16, loaded again.
-    model.half().save_pretrained(HERE)
-    tokenizer.save_pretrained(HERE)
-    model = LlamaForCausalLM.from_pretrained(HERE, dtype=torch.float32)
-    unigram, bigram = baselines(train_ids, held_ids)
+    model.half().save_pretrained(FOLDER)
+    tokenizer.save_pretrained(FOLDER)
+    model = LlamaForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
     layer, head, score = induction(model)
     figures = {
         "seed": SEED,
         "steps": STEPS,
         "parameters": sum(p.numel() for p in model.parameters()),
         "training_tokens": len(stream),
-        "held_out_tokens": sum(len(ids) - 1 for ids in held_ids),
-        "held_out_loss": round(float(np.concatenate([token_losses(model, ids) for ids in held_ids]).mean()), 3),
-        "unigram_loss": round(unigram, 3),
-        "bigram_loss": round(bigram, 3),
+        "held_out": compare(model, train_ids, held_ids),
+        "builtin:sentences": compare(model, train_ids, our_ids),
         "induction": {"layer": layer, "head": head, "score": round(score, 3)},
-        "megabytes": round((HERE / "model.safetensors").stat().st_size / 1e6, 2),
+        "megabytes": round((FOLDER / "model.safetensors").stat().st_size / 1e6, 2),
         "minutes": round((time.time() - began) / 60, 1),
     }
     print(json.dumps(figures))
