@@ -118,7 +118,7 @@ class LayerVectors:
     """What capture hands over for one layer and one batch, padding removed, in the order of the batch's sequences."""
 
     layer: int
-    query: FloatArray  # (tokens, heads, head_dim)
+    query: FloatArray  # (tokens, heads, head_dim), float16 where that was asked for
     key: FloatArray  # (tokens, kv_heads, head_dim)
     value_norm: FloatArray  # (tokens, kv_heads)
     logsumexp: FloatArray  # (tokens, heads): of each query's logits over the keys it may see

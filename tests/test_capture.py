@@ -104,8 +104,8 @@ def _fault(change):
     """Wrap ``layer_vectors`` so that what it returns is wrong in one way."""
     original = capture_run.layer_vectors
 
-    def faulty(call: Call, info: LayerInfo, lengths):
-        return change(original(call, info, lengths))
+    def faulty(call: Call, info: LayerInfo, *rest):
+        return change(original(call, info, *rest))
 
     return faulty
 

@@ -8,6 +8,6 @@ from attnviz.errors import require
 require("torch", "capture")  # says how to install it, where the next import would only fail
 
 from attnviz.capture.check import EXACT, ROUNDED, LayerCheck, check, inspect, require_exact
-from attnviz.capture.run import BACKENDS, capture
+from attnviz.capture.run import BACKENDS, Sink, capture
 
-__all__ = ["BACKENDS", "EXACT", "ROUNDED", "LayerCheck", "capture", "check", "inspect", "require_exact"]
+__all__ = ["BACKENDS", "EXACT", "ROUNDED", "LayerCheck", "Sink", "capture", "check", "inspect", "require_exact"]

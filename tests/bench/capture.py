@@ -22,7 +22,7 @@ import numpy as np
 from attnviz.capture import capture, inspect
 from attnviz.models import LoadedModel, load
 from attnviz.pipeline.prepare import Prepared, prepare, probe_sequences
-from attnviz.pipeline.vectors import _batches, _Shard, capture_shards
+from attnviz.pipeline.vectors import Shard, batches, capture_shards
 from attnviz.recipe import load_recipe
 from attnviz.types import ModelSpec
 
@@ -39,19 +39,18 @@ def prepared(tokens: int) -> tuple[LoadedModel, Prepared]:
 
 def seconds(model: LoadedModel, sequences: Prepared) -> tuple[list[float], list[float]]:
     layers = inspect(model, probe_sequences(sequences))
-    everything = range(len(sequences.sequences))
-    batches = list(_batches(sequences, everything, 4096))
-    shard = _Shard(layers, int(sequences.first_tokens[-1]), "float16")
     bounds = sequences.first_tokens
+    shard = Shard(layers, int(bounds[-1]), "float16")
     plain, watched = [], []
     for repeat in range(REPEATS + 1):
-        for batch in batches:
+        shard.clear()
+        for batch in batches(sequences, range(len(sequences.sequences)), 4096):
             inputs = model.collate([sequences.sequences[i] for i in batch])
             rows = np.concatenate([np.arange(bounds[i], bounds[i + 1]) for i in batch])
             start = time.perf_counter()
             model.forward(inputs)
             between = time.perf_counter()
-            capture(model, inputs, layers, shard.into(rows))
+            capture(model, inputs, layers, shard.expect(rows), dtype="float16")
             end = time.perf_counter()
             if repeat:  # the first round warms up
                 plain.append(between - start)
