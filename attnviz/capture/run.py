@@ -59,6 +59,7 @@ def capture(
     seen = 0
 
     def see(call: Call) -> None:
+        """Hand over one attention, if it is the one that comes next."""
         nonlocal seen
         if seen >= len(layers) or call.name != layers[seen].name:
             raise CaptureError(

@@ -15,7 +15,7 @@ from attnviz.explorer.wires import Wires
 from attnviz.plots.figure import place_tip
 from attnviz.plots.head import MARKERS, HeadFigure, head_figure
 from attnviz.plots.labels import choose_labels
-from attnviz.plots.raster import Window, draw, spread_for
+from attnviz.plots.raster import Window, draw, glyph_data, spread_for
 from attnviz.plots.theme import THEMES, hex_color
 from attnviz.store import HeadVectors
 from attnviz.types import KINDS, FloatArray
@@ -100,13 +100,7 @@ class OneHead(View):
         layers = self._scene.layers(max(spread_for(count, window), 1.0))
         only = np.zeros(1, np.int32)
         image = draw(self._placed[None], np.zeros((1, 2), np.float32), tiles=only, window=window, layers=layers)
-        self._figure.image.data_source.data = {
-            "image": [image],
-            "x": [window.x0],
-            "y": [window.y0],
-            "dw": [window.x1 - window.x0],
-            "dh": [window.y1 - window.y0],
-        }
+        self._figure.image.data_source.data = glyph_data(image, window)
 
     def _draw_dots(self, rows: NDArray[np.int64]) -> None:
         if self._scene.matched is not None:  # what was found is drawn last, over the rest

@@ -10,7 +10,7 @@ from attnviz.explorer.view import View
 from attnviz.explorer.wires import Wires
 from attnviz.plots.figure import place_tip
 from attnviz.plots.head import MARKERS
-from attnviz.plots.raster import Window, draw, spread_for
+from attnviz.plots.raster import Window, draw, glyph_data, spread_for
 from attnviz.plots.theme import THEMES
 from attnviz.plots.wall import ROOM, WallFigure, wall_figure
 from attnviz.types import KINDS, FloatArray
@@ -86,13 +86,7 @@ class AllHeads(View):
             window=window,
             layers=self._scene.layers(spread_for(seen, window)),
         )
-        self._figure.image.data_source.data = {
-            "image": [image],
-            "x": [window.x0],
-            "y": [window.y0],
-            "dw": [window.x1 - window.x0],
-            "dh": [window.y1 - window.y0],
-        }
+        self._figure.image.data_source.data = glyph_data(image, window)
         self._figure.titles.visible = window.unit < 1 / ROOM
         if self._fresh:
             self._fresh = False

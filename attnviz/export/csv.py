@@ -6,25 +6,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv as pc
 
-from attnviz.store import write
+from attnviz.export.stream import write_stream
 
 __all__ = ["write_csv"]
 
 
 def write_csv(tables: Iterable[pa.Table], path: Path) -> int:
     """Write a stream of tables as one CSV file with a header; return the number of rows."""
-    rows, writer = 0, None
-    with write.atomic(path) as partial:
-        try:
-            for table in tables:
-                plain = _without_dictionaries(table)
-                writer = writer or pc.CSVWriter(partial, plain.schema)
-                writer.write_table(plain)
-                rows += plain.num_rows
-        finally:
-            if writer is not None:
-                writer.close()
-    return rows
+    return write_stream(map(_without_dictionaries, tables), path, create=pc.CSVWriter)
 
 
 def _without_dictionaries(table: pa.Table) -> pa.Table:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from attnviz.types import FloatArray
 
-__all__ = ["Layer", "Window", "draw", "spread_for", "warm"]
+__all__ = ["Layer", "Window", "draw", "glyph_data", "spread_for", "warm"]
 
 _SUMS = ds.summary(red=ds.sum("red"), green=ds.sum("green"), blue=ds.sum("blue"), count=ds.count("red"))
 
@@ -91,6 +91,12 @@ def draw(
         color = np.stack([sums[name].data[covered] for name in ("red", "green", "blue")], axis=1, dtype=np.float32)
         image[covered] = _lay_over(color, count[covered][:, None].astype(np.float32), layer.strength, image[covered])
     return (image * 255).astype(np.uint8).view(np.uint32).reshape(window.height, window.width)
+
+
+def glyph_data(image: NDArray[np.uint32], window: Window) -> dict[str, list[object]]:
+    """Return a raster as the data of an image glyph that fills the window it was drawn for."""
+    x0, x1, y0, y1 = window.bounds
+    return {"image": [image], "x": [x0], "y": [y0], "dw": [x1 - x0], "dh": [y1 - y0]}
 
 
 def spread_for(visible: float, window: Window) -> float:

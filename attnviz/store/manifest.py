@@ -1,6 +1,6 @@
 """``manifest.json``: what a run is made of. It is written last, so its presence means that the data it names is complete.
 
-A run that is still being captured has ``manifest.json.partial`` instead. Each map has a ``_map.json`` of its own, written
+A run that is still being captured has a ``recipe.toml`` and no manifest. Each map has a ``_map.json`` of its own, written
 when the map is complete, so that adding a map leaves the manifest alone.
 """
 

@@ -129,7 +129,7 @@ class Shown:
         }"""
         return self.page.evaluate(code, [name, column])
 
-    def until(self, read, wanted, seconds=8):
+    def assert_until(self, read, wanted, seconds=8):
         """Read until ``wanted(value)`` holds, and return the value."""
         end = time.monotonic() + seconds
         while not wanted(value := read()):
@@ -139,7 +139,7 @@ class Shown:
 
     def painted(self, name):
         """Wait until a raster or marks of this name have arrived."""
-        return self.until(lambda: self.data(name, "x"), bool)
+        return self.assert_until(lambda: self.data(name, "x"), bool)
 
     def at(self, figure, x, y):
         """Where a place of a figure lies on the page."""

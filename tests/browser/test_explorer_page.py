@@ -31,7 +31,7 @@ def test_hover_names_layer_head_and_token_and_lights_it_everywhere(shown, server
     shown.open(f"{server}?run=text&map=pca").painted("wall-image")
     token = lone_point(text_run, 1, 2)
     shown.page.mouse.move(*shown.at("wall", *wall_place(text_run, "pca", 1, 2, token)))
-    tip = shown.until(lambda: shown.data("tip", "text"), bool)[0]
+    tip = shown.assert_until(lambda: shown.data("tip", "text"), bool)[0]
     assert "Layer 1 · Head 2 · trustworthiness" in tip
     assert f"{text_run.tokens['text'].iloc[token]} · query" in tip
     assert len(shown.data("lit", "x")) == 2 * 12  # its query and its key in each of 3 × 4 heads
@@ -40,13 +40,13 @@ def test_hover_names_layer_head_and_token_and_lights_it_everywhere(shown, server
 def test_click_opens_the_head_and_arrows_move_on_with_the_selection_kept(shown, server, text_run):
     shown.open(f"{server}?run=text&map=pca&token=5").painted("wall-image")
     shown.page.mouse.click(*shown.at("wall", 2.5, -1.5))
-    shown.until(lambda: shown.page.url, lambda url: "view=head&layer=1&head=2&token=5" in url)
-    shown.until(lambda: shown.text("h1"), lambda text: text == "Layer 1 · Head 2")
+    shown.assert_until(lambda: shown.page.url, lambda url: "view=head&layer=1&head=2&token=5" in url)
+    shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Layer 1 · Head 2")
     shown.painted("sequence")
     shown.page.keyboard.press("ArrowRight")
-    shown.until(lambda: shown.page.url, lambda url: "layer=1&head=3&token=5" in url)
+    shown.assert_until(lambda: shown.page.url, lambda url: "layer=1&head=3&token=5" in url)
     shown.page.get_by_role("button", name="↑").click()
-    shown.until(lambda: shown.page.url, lambda url: "layer=0&head=3&token=5" in url)
+    shown.assert_until(lambda: shown.page.url, lambda url: "layer=0&head=3&token=5" in url)
 
 
 def test_clicking_a_point_shows_the_attention_that_the_run_holds(shown, server, text_run):
@@ -54,11 +54,11 @@ def test_clicking_a_point_shows_the_attention_that_the_run_holds(shown, server, 
     token = lone_point(text_run, 1, 2)
     wall = prepare_wall(text_run, "pca")
     shown.page.mouse.click(*shown.at("head", *wall.points[wall.index(1, 2), token]))
-    shown.until(lambda: shown.page.url, lambda url: f"token={token}" in url)
+    shown.assert_until(lambda: shown.page.url, lambda url: f"token={token}" in url)
     sequence = int(text_run.tokens["sequence_id"].iloc[token])
     weights = text_run.attention(1, 2, sequence).weights
     position = token - text_run.token_slice(sequence).start
-    alphas = np.array(shown.until(lambda: shown.data("weights", "alpha"), bool))
+    alphas = np.array(shown.assert_until(lambda: shown.data("weights", "alpha"), bool))
     queries, keys = -np.array(shown.data("weights", "y0")), -np.array(shown.data("weights", "y1"))
     own = queries == position
     np.testing.assert_allclose(alphas[own], weights[position, keys[own].astype(int)], atol=1e-5)
@@ -74,18 +74,20 @@ def test_search_counts_matches_and_the_address_brings_them_back(shown, server, t
     field.press("Enter")
     count = int(text_run.tokens["text"].str.contains("bird").sum())
     sentence = f"{count} queries and {count} keys match"
-    shown.until(lambda: shown.text(".side"), lambda text: sentence in text)
+    shown.assert_until(lambda: shown.text(".side"), lambda text: sentence in text)
     shown.page.get_by_text("Keys", exact=True).click()
-    shown.until(lambda: shown.text(".side"), lambda text: f"0 queries and {count} keys match" in text)
-    shown.until(lambda: shown.page.url, lambda url: "kinds=key" in url)
+    shown.assert_until(lambda: shown.text(".side"), lambda text: f"0 queries and {count} keys match" in text)
+    shown.assert_until(lambda: shown.page.url, lambda url: "kinds=key" in url)
     other = Shown(shown.page.context.new_page()).open(shown.page.url)
-    assert f"0 queries and {count} keys match" in other.until(lambda: other.text(".side"), lambda text: "match" in text)
+    assert f"0 queries and {count} keys match" in other.assert_until(
+        lambda: other.text(".side"), lambda text: "match" in text
+    )
     assert other.page.get_by_placeholder("token…").input_value() == "BIRD"
 
 
 def test_an_address_with_nonsense_opens_the_page_all_the_same(shown, server):
     shown.open(f"{server}?run=../../etc/passwd&map=%00&layer=99&token=1e9&theme=pink&view=head&azimuth=x&color=<b>")
-    shown.until(lambda: shown.text("h1"), lambda text: text == "Layer 0 · Head 0")
+    shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Layer 0 · Head 0")
     assert "fake/tiny" in shown.text(".brand")
     assert shown.page.locator("select").first.input_value() == "text"
 
@@ -98,7 +100,7 @@ def test_hostile_text_stays_text(shown, server, runs):
     for token in tokens:
         place = prepare_wall(run, "pca").points[1, token]
         shown.page.mouse.click(*shown.at("head", *place))
-        shown.until(lambda: shown.data("weights", "alpha"), bool)
+        shown.assert_until(lambda: shown.data("weights", "alpha"), bool)
         seen.append(shown.text(".beside h2"))
     assert any("<" in text or "&amp;" in text for text in seen)
     assert "<script>" in shown.text(".legend")
@@ -115,7 +117,7 @@ def test_image_run_shows_patches_and_the_picture_with_the_patch_framed(shown, se
     assert shown.text(".beside h2") == "patch 1, 0 · query"
     assert "with special tokens:" in shown.text(".beside")
     shown.page.mouse.click(*shown.at("picture", 2.5, -3.5))
-    shown.until(lambda: shown.text(".beside h2"), lambda text: text == "patch 3, 2 · query")
+    shown.assert_until(lambda: shown.text(".beside h2"), lambda text: text == "patch 3, 2 · query")
 
 
 def test_zoom_turns_the_raster_into_what_the_new_window_needs(shown, server):
@@ -123,16 +125,16 @@ def test_zoom_turns_the_raster_into_what_the_new_window_needs(shown, server):
     before = shown.data("wall-image", "dw")[0]
     shown.page.mouse.move(*shown.at("wall", 1.5, -1.5))
     shown.page.mouse.wheel(0, -400)
-    shown.until(lambda: shown.data("wall-image", "dw")[0], lambda wide: wide < 0.8 * before)
+    shown.assert_until(lambda: shown.data("wall-image", "dw")[0], lambda wide: wide < 0.8 * before)
     shown.page.get_by_role("button", name="Reset view").click()
-    shown.until(lambda: shown.data("wall-image", "dw")[0], lambda wide: abs(wide - before) < 1e-6)
+    shown.assert_until(lambda: shown.data("wall-image", "dw")[0], lambda wide: abs(wide - before) < 1e-6)
 
 
 def test_dark_and_phone_have_no_scroll_and_a_side_bar_to_open(shown, server):
     shown.page.set_viewport_size({"width": 390, "height": 844})
     shown.open(f"{server}?run=text&map=umap_3d&theme=dark").painted("wall-image")
     colors = "getComputedStyle(document.body).backgroundColor"
-    shown.until(lambda: shown.page.evaluate(colors), lambda color: color == "rgb(15, 19, 27)")
+    shown.assert_until(lambda: shown.page.evaluate(colors), lambda color: color == "rgb(15, 19, 27)")
     scroll = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert shown.page.evaluate(scroll) == 0
     assert not shown.page.get_by_placeholder("token…").is_visible()
@@ -150,11 +152,13 @@ def test_run_theme_and_view_are_changed_on_the_page(shown, server):
     shown.page.get_by_role("button", name="One head").click()
     shown.page.locator("select").nth(0).select_option("picture")
     shown.page.locator("select").nth(2).select_option(label="Patch row")
-    shown.until(lambda: shown.page.url, lambda url: "run=picture" in url and "color=patch_row" in url)
+    shown.assert_until(lambda: shown.page.url, lambda url: "run=picture" in url and "color=patch_row" in url)
     shown.painted("patches")
     shown.page.locator("select").nth(0).select_option("text")
     shown.page.get_by_role("button", name="All heads").click()
-    shown.until(lambda: (shown.data("wall-image", "dw") or [0])[0], lambda wide: wide == pytest.approx(home, rel=0.01))
+    shown.assert_until(
+        lambda: (shown.data("wall-image", "dw") or [0])[0], lambda wide: wide == pytest.approx(home, rel=0.01)
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,7 +166,7 @@ def test_run_theme_and_view_are_changed_on_the_page(shown, server):
 )
 def test_what_is_missing_is_said_in_a_sentence(shown, server, name, words):
     shown.open(f"{server}?run={name}&map=umap")
-    shown.until(lambda: shown.text(".banner"), lambda text: words in text)
+    shown.assert_until(lambda: shown.text(".banner"), lambda text: words in text)
 
 
 def test_the_canvas_is_described_in_words(shown, server):
