@@ -94,7 +94,7 @@ def map_spearman(joint: Joint, placed: FloatArray, *, seed: int = 0) -> float:
     tokens = len(joint.query)
     queries, keys = _pairs(tokens, len(joint.key), seed)
     distances = ((placed[queries].astype(np.float64) - placed[tokens + keys]) ** 2).sum(axis=1)
-    products = np.einsum("ij,ij->i", _unit(joint.query)[queries], _original_key(joint)[keys])
+    products = np.einsum("ij,ij->i", _unit(joint.query)[queries], _unit(joint.original_key)[keys])
     return _correlation(_ranks(distances), _ranks(products))
 
 
@@ -115,15 +115,10 @@ def attention_recall(joint: Joint, placed: FloatArray, *, seed: int = 0) -> floa
     top = TOP if keys > NEAR else max(near_count * TOP // NEAR, 1)
     sampled = _sample(tokens, SAMPLED_QUERIES, seed)
     near = _nearest(placed[tokens:], placed[sampled], near_count)
-    products = _unit(joint.query[sampled]) @ _original_key(joint).T
+    products = _unit(joint.query[sampled]) @ _unit(joint.original_key).T
     least = np.partition(products, keys - top, axis=1)[:, keys - top]
     found = (np.take_along_axis(products, near, axis=1) >= least[:, None]).sum(axis=1)
     return float(np.minimum(found, top).mean() / top)
-
-
-def _original_key(joint: Joint) -> FloatArray:
-    """Return keys whose products with ``joint.query`` order pairs as the model's own q·k: the shift is taken back."""
-    return _unit(joint.key - joint.shift)
 
 
 def _unit(vectors: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnviz.errors import MapError, nearest
-from attnviz.types import FloatArray, Joint
+from attnviz.types import FloatArray, Joint, Sequences
 
 __all__ = ["DEFAULT", "Normalize", "Scale", "joint"]
 
@@ -61,13 +61,17 @@ DEFAULT = Normalize()
 """What is used unless a recipe says otherwise."""
 
 
-def joint(query: FloatArray, key: FloatArray, *, options: Normalize = DEFAULT) -> Joint:
+def joint(
+    query: FloatArray, key: FloatArray, sequences: Sequences | None = None, *, options: Normalize = DEFAULT
+) -> Joint:
     """Return the queries and keys of one head in one space.
 
     Parameters
     ----------
     query, key
         ``(tokens, head_dim)``, finite, as captured.
+    sequences
+        To which sequence each token belongs; without it all belong to one, and every query sees every key.
     options
         Whether keys are moved and norms balanced.
 
@@ -80,14 +84,15 @@ def joint(query: FloatArray, key: FloatArray, *, options: Normalize = DEFAULT) -
     Raises
     ------
     MapError
-        If the shapes differ, if there are no tokens, or if a number is not finite, before or after.
+        If the shapes differ, if there are no tokens, if the sequences do not end at the last, or if a number is not finite, before
+        or after.
 
     Notes
     -----
     Translation and scaling are those of Yeh et al., *AttentionViz* (2023), with a closed form for c in place of their search.
     """
     query, key = np.asarray(query, np.float32), np.asarray(key, np.float32)
-    _check(query, key)
+    _check(query, key, sequences)
     # Rounded first: the run stores float32, and what it stores must be what was used.
     scale = np.float32(_balance(query, key)) if options.scale == "balance" else np.float32(1)
     with np.errstate(over="ignore"):  # what overflows is refused below, with the reason
@@ -102,7 +107,7 @@ def joint(query: FloatArray, key: FloatArray, *, options: Normalize = DEFAULT) -
             f"Queries (median norm {_median_norm(query):.3g}) and keys (median norm {_median_norm(key):.3g}) leave the range "
             'of float32 when brought into one space. Give normalize.scale = "none", or leave this head out.'
         )
-    return Joint(moved_query, moved_key, shift, float(scale))
+    return Joint(moved_query, moved_key, shift, float(scale), sequences or Sequences.one(*query.shape))
 
 
 def _balance(query: FloatArray, key: FloatArray) -> float:
@@ -118,11 +123,16 @@ def _median_norm(vectors: FloatArray) -> float:
     return float(np.median(np.linalg.norm(wide, axis=1)))
 
 
-def _check(query: FloatArray, key: FloatArray) -> None:
+def _check(query: FloatArray, key: FloatArray, sequences: Sequences | None) -> None:
     if query.ndim != 2 or query.shape != key.shape or query.size == 0:
         raise MapError(
             f"Queries {query.shape} and keys {key.shape} were given; both must be (tokens, head_dim), of the same tokens, at "
             "least one. Give each query head the keys of its own kv_head."
+        )
+    if sequences is not None and sequences.bounds[-1] != len(query):
+        raise MapError(
+            f"{len(query)} tokens were given, and sequences that end at {sequences.bounds[-1]}. The bounds are the first token "
+            "of each sequence, then the number of tokens."
         )
     for name, vectors in (("queries", query), ("keys", key)):
         if bad := int((~np.isfinite(vectors)).any(axis=1).sum()):

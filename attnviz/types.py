@@ -25,6 +25,7 @@ __all__ = [
     "Neighbors",
     "Progress",
     "Record",
+    "Sequences",
     "TokenSequence",
 ]
 
@@ -125,6 +126,19 @@ class LayerVectors:
 
 
 @dataclass(frozen=True, slots=True)
+class Sequences:
+    """Which tokens of a head stand in one sequence, and what its layer lets a query see there."""
+
+    bounds: NDArray[np.int64]  # (sequences + 1,): the first token of each, then the number of tokens
+    layer: LayerInfo
+
+    @classmethod
+    def one(cls, tokens: int, head_dim: int) -> "Sequences":
+        """Return one sequence of all tokens, without a mask: for vectors of which no more is known."""
+        return cls(np.array([0, tokens]), LayerInfo(0, "", 1, 1, head_dim, head_dim**-0.5))
+
+
+@dataclass(frozen=True, slots=True)
 class Joint:
     """Queries and keys of one head in one space, where distance can mean attention. See ``attnviz.normalize``."""
 
@@ -132,6 +146,12 @@ class Joint:
     key: FloatArray  # (tokens, head_dim)
     shift: FloatArray  # (head_dim,): what was added to every key
     scale: float  # queries were multiplied by it, keys divided
+    sequences: Sequences
+
+    @property
+    def original_key(self) -> FloatArray:
+        """The keys before they were moved, ``(tokens, head_dim)``: their products with ``query`` are the model's q·k."""
+        return self.key - self.shift
 
     @property
     def points(self) -> FloatArray:

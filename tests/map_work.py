@@ -12,7 +12,7 @@ from attnviz.errors import DatasetError
 from attnviz.maps import HeadWork
 from attnviz.metrics import METRICS
 from attnviz.normalize import joint
-from attnviz.types import MapSpec
+from attnviz.types import LayerInfo, MapSpec, Sequences
 
 QUICK = {
     "pca": {},
@@ -40,7 +40,8 @@ class Loader:
             raise {"foreign": KeyError("query"), "own": DatasetError("a file is missing")}[self.how]
         rng = np.random.default_rng([layer, head])
         centres = np.repeat(rng.normal(size=(4, 8)) * 4, self.tokens // 4, axis=0)
-        return centres + rng.normal(size=centres.shape), centres + rng.normal(size=centres.shape)
+        query, key = (centres + rng.normal(size=centres.shape) for _ in range(2))
+        return query, key, Sequences(np.array([0, self.tokens // 2, self.tokens]), LayerInfo(0, "", 1, 1, 8, 8**-0.5))
 
 
 def work(*methods, load=None, **changes):

@@ -9,7 +9,7 @@ from sklearn import manifold
 from attnviz import metrics
 from attnviz.metrics import METRICS, attention_recall, joint_spearman, map_spearman, trustworthiness
 from attnviz.normalize import Normalize, joint
-from attnviz.types import Joint
+from attnviz.types import Joint, Sequences
 from tests.contracts import MetricContract, clusters
 
 
@@ -37,7 +37,7 @@ class TestTrustworthiness(MetricContract):
 
     def test_vectors_far_from_the_origin_are_ranked_as_exactly(self):
         vectors = clusters(100)
-        far = Joint(vectors.query + 4_096, vectors.key + 4_096, vectors.shift, vectors.scale)
+        far = Joint(vectors.query + 4_096, vectors.key + 4_096, vectors.shift, vectors.scale, vectors.sequences)
         expected = manifold.trustworthiness(far.points.astype(np.float64), far.points[:, :2], n_neighbors=15)
         assert trustworthiness(far, vectors.points[:, :2]) == pytest.approx(expected, abs=1e-3)
 
@@ -50,7 +50,8 @@ class TestTrustworthiness(MetricContract):
 
     def test_coincident_points_are_not_their_own_neighbours(self):
         vectors = clusters(60)
-        repeated = Joint(np.repeat(vectors.query, 30, axis=0), np.repeat(vectors.key, 30, axis=0), vectors.shift, 1.0)
+        query, key = (np.repeat(part, 30, axis=0) for part in (vectors.query, vectors.key))
+        repeated = Joint(query, key, vectors.shift, 1.0, Sequences.one(*query.shape))
         assert trustworthiness(repeated, repeated.points) == 1
         found = metrics._nearest_others(np.zeros((60, 2)), np.arange(60), 15)
         assert (found != np.arange(60)[:, None]).all()
@@ -78,7 +79,7 @@ class TestMapSpearman(MetricContract):
     def test_pairs_are_pooled_so_that_shrinking_the_keys_is_no_way_to_a_good_score(self):
         rng = np.random.default_rng(0)
         query, key = rng.normal(size=(100, 6)), rng.normal(size=(100, 6))
-        shrunk = Joint(query, key * 1e-3, np.zeros(6), 1.0)
+        shrunk = Joint(query, key * 1e-3, np.zeros(6), 1.0, Sequences.one(100, 6))
         distances, products = cdist(shrunk.query, shrunk.key), shrunk.query @ shrunk.key.T
         per_query = np.mean([spearmanr(d, p).statistic for d, p in zip(distances, products, strict=True)])
         assert per_query < -0.99
@@ -126,7 +127,7 @@ class TestAttentionRecall(MetricContract):
 
     def test_keys_with_the_same_product_count_alike(self):
         keys = np.zeros((200, 3))
-        vectors = Joint(np.ones((200, 3)), keys, np.zeros(3), 1.0)
+        vectors = Joint(np.ones((200, 3)), keys, np.zeros(3), 1.0, Sequences.one(200, 3))
         assert attention_recall(vectors, np.random.default_rng(0).normal(size=(400, 2))) == 1
 
 

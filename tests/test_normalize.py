@@ -6,6 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from attnviz.errors import MapError
 from attnviz.normalize import Normalize, joint
+from attnviz.types import LayerInfo, Sequences
 
 rng = np.random.default_rng(0)
 QUERY = (rng.normal(size=(40, 8)) * 3 + 1).astype(np.float32)
@@ -132,3 +133,11 @@ def test_any_vectors_keep_their_differences_of_logits(query, key):
     np.testing.assert_allclose(
         moved - moved[:, :1], original - original[:, :1], atol=1e-5 * size + 1e-5 * np.abs(original).max()
     )
+
+
+def test_sequences_must_cover_the_tokens():
+    layer = LayerInfo(0, "", 1, 1, 4, 0.5)
+    vectors = np.ones((10, 4))
+    assert joint(vectors, vectors).sequences.bounds.tolist() == [0, 10]
+    with pytest.raises(MapError, match="10 tokens were given, and sequences that end at 7"):
+        joint(vectors, vectors, Sequences(np.array([0, 7]), layer))

@@ -26,7 +26,7 @@ from attnviz.errors import AttnvizError, MapError
 from attnviz.maps.faiss import neighbors
 from attnviz.maps.table import num_neighbors, parse, place
 from attnviz.maps.threads import VARIABLES, single_thread
-from attnviz.types import FloatArray, Joint, MapSpec
+from attnviz.types import FloatArray, Joint, MapSpec, Sequences
 
 __all__ = ["HeadMaps", "HeadWork", "MapScore", "head_seed", "map_head", "map_heads"]
 
@@ -45,7 +45,7 @@ class HeadWork:
     Parameters
     ----------
     load
-        ``load(layer, head)`` gives the head's queries and keys, ``(tokens, head_dim)`` each.
+        ``load(layer, head)`` gives the head's queries and keys, ``(tokens, head_dim)`` each, and their sequences.
     normalize
         Gives their ``Joint``; ``functools.partial(attnviz.normalize.joint, options=...)``.
     specs
@@ -56,8 +56,8 @@ class HeadWork:
         The run's. Each head's own is made from it by ``head_seed``.
     """
 
-    load: Callable[[int, int], tuple[FloatArray, FloatArray]]
-    normalize: Callable[[FloatArray, FloatArray], Joint]
+    load: Callable[[int, int], tuple[FloatArray, FloatArray, Sequences]]
+    normalize: Callable[[FloatArray, FloatArray, Sequences], Joint]
     specs: tuple[MapSpec, ...]
     scores: Mapping[str, MapScore]
     seed: int = 0

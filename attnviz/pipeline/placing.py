@@ -23,21 +23,22 @@ from attnviz.normalize import Normalize, joint
 from attnviz.pipeline.provenance import versions
 from attnviz.store import MapInfo, RunDirectory, layout, write
 from attnviz.store.manifest import to_json
-from attnviz.types import FloatArray, LayerInfo, MapSpec, Progress
+from attnviz.types import FloatArray, LayerInfo, MapSpec, Progress, Sequences
 
 __all__ = ["LoadHead", "head_table", "make_maps"]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadHead:
-    """Loads one head's queries and keys; small enough to be sent to a worker."""
+    """Loads one head's queries and keys, and their sequences; small enough to be sent to a worker."""
 
     path: Path
 
-    def __call__(self, layer: int, head: int) -> tuple[FloatArray, FloatArray]:
-        """Return queries and keys, ``(tokens, head_dim)`` each."""
-        vectors = RunDirectory(self.path).vectors(layer, head)
-        return vectors.query, vectors.key
+    def __call__(self, layer: int, head: int) -> tuple[FloatArray, FloatArray, Sequences]:
+        """Return queries and keys, ``(tokens, head_dim)`` each, and the sequences in which they stand."""
+        run = RunDirectory(self.path)
+        vectors = run.vectors(layer, head)
+        return vectors.query, vectors.key, Sequences(run.bounds, run.layers[layer])
 
 
 def make_maps(run: RunDirectory, specs: Sequence[MapSpec], *, workers: int, progress: Progress) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from attnviz.attention import weights
 from attnviz.errors import DatasetError, nearest
@@ -103,6 +104,12 @@ class RunDirectory:
     def heads(self) -> pd.DataFrame:
         """One row per head: how its vectors were brought into one space. Indexed by (layer, head)."""
         return self._table(layout.HEADS_FILE).set_index(["layer", "head"])
+
+    @cached_property
+    def bounds(self) -> NDArray[np.int64]:
+        """The first token of each sequence, then the number of tokens, ``(sequences + 1,)``."""
+        first: NDArray[np.int64] = self.sequences["first_token"].to_numpy(np.int64)
+        return np.append(first, self.num_tokens)
 
     def scores(self, name: str) -> pd.DataFrame:
         """Return the scores of a map, one row per head, indexed by (layer, head)."""
