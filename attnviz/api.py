@@ -6,11 +6,14 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnviz.errors import RecipeError, require
 from attnviz.store import RunDirectory
 from attnviz.types import MapSpec, Progress
+
+if TYPE_CHECKING:
+    from attnviz.maps import Landing
 
 __all__ = ["Run", "open", "run"]
 
@@ -26,6 +29,21 @@ class Run(RunDirectory):
         panel.extension()
         return Explorer([self])
 
+    def landing(self, name: str, layer: int, head: int) -> "Landing":
+        """Return what places new tokens on a head's map, which does not move: ``run.landing("umap", 3, 7)(query, key)``.
+
+        Takes the vectors of new tokens, ``(tokens, head_dim)`` each, as captured; gives ``(2 * tokens, dims)``: the queries, then
+        the keys. Keep it for a head that is asked again. Needs the extra ``maps``.
+
+        Raises
+        ------
+        DatasetError
+            If the run has no such map, layer or head.
+        """
+        from attnviz.pipeline.landing import landing
+
+        return landing(self, name, layer, head)
+
     def project(
         self,
         name: str,
@@ -34,6 +52,7 @@ class Run(RunDirectory):
         dims: int = 2,
         parameters: Mapping[str, Any] | None = None,
         workers: int | None = None,
+        device: str = "auto",
         progress: Progress | None = None,
     ) -> None:
         """Add a map to this run.
@@ -43,13 +62,15 @@ class Run(RunDirectory):
         name
             What the map is called in the run.
         method
-            ``pca``, ``umap`` or ``tsne``; ``name``, if not given.
+            ``pca``, ``umap``, ``tsne``, ``neg_tsne`` or ``attention``; ``name``, if not given.
         dims
             2 or 3.
         parameters
             The method's own, checked by name and range: ``{"n_neighbors": 30}``.
         workers
-            Processes; one per core, if not given.
+            How many heads at once; one per core, if not given.
+        device
+            ``"auto"`` (a GPU if there is one), ``"cpu"`` or ``"cuda"``.
         progress
             Called as ``progress(stage, done, total)``.
 
@@ -63,7 +84,7 @@ class Run(RunDirectory):
         from attnviz.pipeline.placing import make_maps
 
         spec = MapSpec(name, method or name, dims, parameters or {})
-        make_maps(self, [spec], workers=workers or cores(), progress=progress or _silent)
+        make_maps(self, [spec], workers=workers or cores(), progress=progress or _silent, device=device)
 
 
 def open(path: str | Path) -> Run:
@@ -86,6 +107,7 @@ def run(
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     workers: int | None = None,
+    device: str = "auto",
     progress: Progress | None = None,
     force: bool = False,
 ) -> Run:
@@ -102,7 +124,9 @@ def run(
     overrides
         Dotted keys and values, ``{"data.max_tokens": 500}``.
     workers
-        Processes that make maps; one per core, if not given. The result does not depend on it.
+        How many heads are mapped at once; one per core, if not given. The result does not depend on it.
+    device
+        Where maps are made: ``"auto"`` (a GPU if there is one), ``"cpu"`` or ``"cuda"``.
     progress
         Called as ``progress(stage, done, total)``.
     force
@@ -129,7 +153,7 @@ def run(
         )
     wanted = make_recipe(recipe, overrides) if isinstance(recipe, Mapping) else load_recipe(recipe, overrides)
     folder = Path(out) if out is not None else default_folder(wanted.name)
-    run_recipe(wanted, folder, workers=workers or cores(), progress=progress or _silent, force=force)
+    run_recipe(wanted, folder, workers=workers or cores(), progress=progress or _silent, device=device, force=force)
     return open(folder)
 
 

@@ -4,9 +4,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory
 
-__all__ = ["describe"]
+__all__ = ["describe", "describe_heads"]
 
 
 def describe(run: RunDirectory) -> dict[str, Any]:
@@ -37,6 +38,27 @@ def describe(run: RunDirectory) -> dict[str, Any]:
         "recipe_hash": manifest.recipe_hash,
         "schema_version": manifest.schema_version,
     }
+
+
+def describe_heads(run: RunDirectory, name: str | None = None) -> dict[str, Any]:
+    """Return the scores of a map head by head: ``map``, ``metrics``, and one row per head with layer, head and each score.
+
+    Parameters
+    ----------
+    name
+        The run's first map, if not given.
+
+    Raises
+    ------
+    DatasetError
+        If the run has no such map, or none at all.
+    """
+    if not (maps := list(run.maps)):
+        raise DatasetError(f"Run {run.name} has no maps yet, and so no scores. Make one with `attnviz project`.")
+    name = name or maps[0]
+    table = run.heads[["joint_spearman"]].join(run.scores(name))
+    rows = table.astype(float).round(4).reset_index().to_dict("records")
+    return {"map": name, "metrics": list(table.columns), "heads": rows}
 
 
 def _map(run: RunDirectory, name: str) -> dict[str, Any]:

@@ -35,6 +35,8 @@ __all__ = [
 
 Section = TypeVar("Section")
 
+_METHODS = ("pca", "umap", "attention")  # the maps of a recipe that names none
+
 
 @dataclass(frozen=True, slots=True)
 class DataSpec(DataOptions):
@@ -70,7 +72,7 @@ class Recipe:
     data: DataSpec
     capture: CaptureSpec = CaptureSpec()
     normalize: Normalize = DEFAULT
-    maps: tuple[MapSpec, ...] = (MapSpec("pca", "pca"), MapSpec("umap", "umap"))
+    maps: tuple[MapSpec, ...] = tuple(MapSpec(method, method) for method in _METHODS)
     seed: int = 0
 
     def fingerprint(self) -> str:
@@ -106,7 +108,7 @@ def make_recipe(given: Mapping[str, Any], overrides: Mapping[str, Any] | None = 
     """Make a recipe of nested mappings, as TOML gives them. Overrides and errors as for ``load_recipe``."""
     merged = _merge(given, overrides or {})
     sections = dict(merged)
-    sections["maps"] = _maps(merged.get("maps", {"pca": {}, "umap": {}}))
+    sections["maps"] = _maps(merged.get("maps", {name: {} for name in _METHODS}))
     recipe = _build(Recipe, sections, "recipe")
     if not recipe.data.source:
         raise RecipeError(

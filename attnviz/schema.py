@@ -4,7 +4,9 @@ Rows are aligned by position: row ``i`` of ``tokens.parquet`` is token ``i`` eve
 0…n-1, then their keys. Every shard and every layer file holds one row group per head, so that reading a head reads nothing
 else; ``token`` and ``head`` are stored all the same, so that any reader can join without knowing that.
 
-A map's scores lie in ``scores/map=NAME/layer=L``, not in ``heads.parquet``: adding a map must rewrite nothing.
+A map's scores lie in ``scores/map=NAME/layer=L`` and how far to trust each of its points in ``faithfulness/map=NAME/layer=L``,
+not in ``heads.parquet`` and not beside the coordinates: adding a map must rewrite nothing, and runs made before there was a
+faithfulness stay complete. ``RunDirectory.head_scores`` joins the scores of all maps to the heads.
 """
 
 from collections.abc import Iterable
@@ -18,6 +20,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SEQUENCES",
     "TOKENS",
+    "faithfulness_schema",
     "map_schema",
     "scores_schema",
     "vectors_schema",
@@ -113,6 +116,19 @@ def map_schema(dims: int) -> pa.Schema:
             pa.field("token", pa.int32(), nullable=False),
             pa.field("kind", _label, nullable=False),
             *axes,
+        ]
+    )
+
+
+def faithfulness_schema() -> pa.Schema:
+    """Return the schema of ``faithfulness/map=NAME/layer=L/part-0.parquet``: aligned with the points, shares from 0 to 1."""
+    return pa.schema(
+        [
+            pa.field("head", pa.int16(), nullable=False),
+            pa.field("token", pa.int32(), nullable=False),
+            pa.field("kind", _label, nullable=False),
+            pa.field("neighbors_kept", pa.float16(), nullable=False),  # of its nearest points, near on the map
+            pa.field("attention_kept", pa.float16(), nullable=False),  # of its strongest partners, near on the map
         ]
     )
 

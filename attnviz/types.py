@@ -161,10 +161,11 @@ class Joint:
 
 @dataclass(frozen=True, slots=True)
 class Neighbors:
-    """Exact nearest neighbours of every point, nearest first, the point itself left out."""
+    """Nearest neighbours of every point, nearest first, the point itself left out."""
 
     indices: NDArray[np.int32]  # (points, k)
     distances: FloatArray  # (points, k), Euclidean
+    recall: float = 1.0  # share of the true neighbours found, measured on a sample; 1.0: exact
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 
 from attnviz.errors import MapError
-from attnviz.maps import MAPS, neighbors, num_neighbors, parse, place
+from attnviz.maps import MAPS, OneOf, neighbors, num_neighbors, parse, place
 from attnviz.metrics import METRICS
 from attnviz.normalize import joint
-from attnviz.types import Joint, MapSpec
+from attnviz.types import Joint, MapSpec, Sequences
 
 
-def clusters(tokens: int = 60, head_dim: int = 8, *, seed: int = 0) -> Joint:
-    """Four clusters of tokens, each with queries near its keys: what a good map shows."""
+def clusters(tokens: int = 60, head_dim: int = 8, *, seed: int = 0, length: int | None = None) -> Joint:
+    """Four clusters of tokens, each with queries near its keys: what a good map shows. In one sequence, or of a length."""
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(4, head_dim)) * 4
     place = centres[np.arange(tokens) % 4]
-    return joint(place + rng.normal(size=place.shape), place + rng.normal(size=place.shape))
+    one = Sequences.one(tokens, head_dim)
+    sequences = dataclasses.replace(one, bounds=np.append(np.arange(0, tokens, length or tokens), tokens))
+    return joint(place + rng.normal(size=place.shape), place + rng.normal(size=place.shape), sequences)
 
 
 def make(spec: MapSpec, vectors: Joint, *, seed: int = 3, extra: int = 0) -> np.ndarray:
@@ -133,7 +135,8 @@ class MapContract:
     def test_parameters_out_of_range_or_of_another_type_are_refused(self):
         for field in dataclasses.fields(MAPS[self.method].parameters):
             within = field.metadata["within"]
-            for wrong in (within.low - 1, within.high + 1, "many", True, float("nan"), [1]):
+            beyond = () if isinstance(within, OneOf) else (within.low - 1, within.high + 1)
+            for wrong in (*beyond, "many", True, float("nan"), [1]):
                 spec = MapSpec("a map", self.method, 2, {field.name: wrong})
                 if wrong == float("inf"):
                     continue
@@ -171,7 +174,7 @@ class MetricContract:
             assert isinstance(value, float)
 
     def test_the_same_seed_gives_the_same_number(self):
-        vectors = clusters(1_200)
+        vectors = clusters(3_000, length=6)
         placed = vectors.points[:, :2]
         values = [METRICS[self.metric](vectors, placed, seed=seed) for seed in (1, 1, 2)]
         assert values[0] == values[1]
@@ -179,7 +182,7 @@ class MetricContract:
         assert values[0] == pytest.approx(values[2], abs=0.05)
 
     def test_a_random_map_is_worse_than_one_that_keeps_every_distance(self):
-        metric, vectors = METRICS[self.metric], clusters(150)
+        metric, vectors = METRICS[self.metric], clusters(150, length=10)
         random = np.random.default_rng(1).normal(size=(300, 2)).astype(np.float32)
         shuffled = np.random.default_rng(1).permutation(vectors.points)
         assert self.better(metric(vectors, vectors.points), metric(vectors, random))
@@ -193,7 +196,7 @@ class MetricContract:
 
     @pytest.mark.parametrize("placed", [np.zeros((9, 2)), np.zeros(40), np.full((40, 2), np.nan)])
     def test_other_coordinates_are_refused(self, placed):
-        with pytest.raises(MapError, match=rf"{self.metric} was given coordinates .*\(40, dims\)"):
+        with pytest.raises(MapError, match=r"A map was given coordinates .*\(40, dims\)"):
             METRICS[self.metric](clusters(20), placed)
 
     def test_can_be_sent_to_a_worker(self):

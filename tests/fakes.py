@@ -9,12 +9,12 @@ import pyarrow as pa
 from PIL import Image
 
 from attnviz import schema
+from attnviz.metrics import METRICS
 from attnviz.store import Manifest, MapInfo, layout, write
 from attnviz.store.manifest import to_json
 from attnviz.types import LayerInfo, MapSpec, ModelInfo
 
 WORDS = "the cat sat on a warm mat while seven curious birds sang about rain , wind and the sea .".split()
-METRICS = ("trustworthiness", "map_spearman", "attention_recall")
 
 
 def write_fake_run(
@@ -56,12 +56,14 @@ def write_fake_run(
             dims = 3 if name.endswith("_3d") else 2
             placed = [np.concatenate([query[h], key[h]])[:, :dims] for h in range(heads)]
             write.write_coordinates(layout.map_file(path, name, info.layer), placed)
-            scores = [dict(zip(METRICS, rng.random(3).tolist(), strict=True)) for _ in range(heads)]
+            scores = [dict(zip(METRICS, rng.random(len(METRICS)).tolist(), strict=True)) for _ in range(heads)]
             write.write_scores(layout.scores_file(path, name, info.layer), scores)
+            kept = [rng.random((2 * total, 2), np.float32) for _ in range(heads)]
+            write.write_faithfulness(layout.faithfulness_file(path, name, info.layer), kept)
     write.write_table(path / layout.HEADS_FILE, _heads(infos, rng))
     for name in maps:
         spec = MapSpec(name, name.removesuffix("_3d"), 3 if name.endswith("_3d") else 2, {})
-        info = MapInfo(spec, seed, METRICS, {str(layer): 0.1 for layer in range(layers)}, {})
+        info = MapInfo(spec, seed, tuple(METRICS), {str(layer): 0.1 for layer in range(layers)}, {})
         write.write_text(layout.map_dir(path, name) / layout.MAP_FILE, to_json(info))
     write.write_text(path / layout.RECIPE_FILE, 'name = "fake"\n')
     model = ModelInfo("fake/tiny", "fake", "FakeModel", "image" if image else "text", grid=(4, 4) if image else None)

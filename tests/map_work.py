@@ -10,7 +10,7 @@ import numpy as np
 
 from attnviz.errors import DatasetError
 from attnviz.maps import HeadWork
-from attnviz.metrics import METRICS
+from attnviz.metrics import Judge
 from attnviz.normalize import joint
 from attnviz.types import LayerInfo, MapSpec, Sequences
 
@@ -18,6 +18,8 @@ QUICK = {
     "pca": {},
     "umap": {"n_epochs": 60},
     "tsne": {"perplexity": 10, "n_iter": 60, "early_exaggeration_iter": 40},
+    "neg_tsne": {"perplexity": 10, "n_epochs": 60},
+    "attention": {"n_epochs": 60},
 }
 
 
@@ -46,4 +48,4 @@ class Loader:
 
 def work(*methods, load=None, **changes):
     specs = tuple(MapSpec(method, method, 2, QUICK[method]) for method in methods)
-    return replace(HeadWork(load or Loader(), joint, specs, METRICS), **changes)
+    return replace(HeadWork(load or Loader(), joint, specs, Judge), **changes)

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,12 @@ from click.testing import CliRunner
 
 from attnviz.cli import cli, main
 from attnviz.cli.verbs import VERBS
+from attnviz.metrics import METRICS
 from attnviz.store import RunDirectory, layout
 from tests import tiny
 from tests.fakes import write_fake_run
+
+ARCHIVE = Path(__file__).parent / "archives" / "v1" / "run"
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,37 @@ def test_run_info_export_and_again(attnviz_command, recipe, tmp_path):
     table = pd.read_csv(tmp_path / "t.csv")
     assert len(table) == 2 * points
     assert set(table["head"]) == {0, 2}
+
+
+def test_info_shows_every_score_of_every_head(attnviz_command, fake):
+    shown = attnviz_command("info", fake, "--heads", "--map", "umap_3d")
+    assert shown.returncode == 0, shown.stderr
+    lines = [line.split() for line in shown.stdout.splitlines() if re.match(r"\s+[01]\s+[0-3] ", line)]
+    scores = RunDirectory(fake).scores("umap_3d")
+    assert [(int(layer), int(head)) for layer, head, *_ in lines] == [*scores.index]
+    assert [row[3:] for row in lines] == [[f"{value:.2f}" for value in row] for row in scores.to_numpy()]
+    told = json.loads(attnviz_command("info", fake, "--heads", "--json").stdout)["head_scores"]
+    assert (told["map"], len(told["heads"])) == ("pca", 8)
+    assert told["heads"][0].keys() == {"layer", "head", "joint_spearman", *METRICS}
+    assert "head_scores" not in json.loads(attnviz_command("info", fake, "--json").stdout)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [(["--map", "umap"], "Give --heads too"), (["--heads", "--map", "umpa"], "did you mean 'umap'")],
+)
+def test_info_mistakes(attnviz_command, fake, words, sentence):
+    done = attnviz_command("info", fake, *words)
+    assert (done.returncode, sentence in done.stderr) == (1, True), done.stderr
+
+
+def test_info_of_a_run_without_maps_and_of_an_early_one(attnviz_command, tmp_path):
+    bare = attnviz_command("info", write_fake_run(tmp_path / "bare", maps=()), "--heads")
+    assert (bare.returncode, "has no maps yet" in bare.stderr) == (1, True), bare.stderr
+    early = attnviz_command("info", ARCHIVE, "--heads")
+    assert early.returncode == 0, early.stderr
+    assert "recall" in early.stdout
+    assert "top1" not in attnviz_command("info", ARCHIVE).stdout
 
 
 def test_check_prints_a_table_and_exits_with_the_verdict(attnviz_command, model):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests.fakes import write_fake_run
@@ -105,6 +106,20 @@ def test_sessions_share_what_is_prepared(paths):
 
 
 @pytest.mark.parametrize("view", VIEWS)
+def test_another_map_changes_the_colours_of_what_it_keeps(paths, view):
+    explorer = Explorer(paths)
+    explorer.state.restore(f"?run=text&view={view}&map=umap&color=neighbors_kept")
+    shown = explorer._views[view]
+    before = shown._scene.coloring
+    explorer.state.map = "pca"
+    after = shown._scene.coloring
+    assert after.title == "Neighbours kept"
+    assert (before.codes != after.codes).any()
+    explorer.state.map = "umap"
+    assert shown._scene.coloring is before  # read once, shared by all sessions
+
+
+@pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("run", ["text", "image"])
 def test_every_view_draws_every_kind_of_run(paths, run, view):
     explorer = Explorer(paths)
@@ -117,6 +132,28 @@ def test_every_view_draws_every_kind_of_run(paths, run, view):
     explorer.state.search = "the"
     assert "matching the search" in shown.summary()
     assert explorer.state.problem == ""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_tiles_turned_alike_are_what_every_view_points_at(paths, view):
+    explorer = Explorer(paths)
+    explorer.state.restore(f"?run=text&map=pca&view={view}&layer=1&head=2")
+    shown, state = explorer._views[view], explorer.state
+    plain, alike = (library.wall(state.directory, "pca", alike=alike) for alike in (False, True))
+    number = alike.index(1, 2)
+    shown._wires.window = Window(-1, 5, -3, 1, 300, 300)
+    assert not state.alike
+    for switch, wall in ((True, alike), (False, plain), (True, alike)):
+        state.alike = switch
+        placed = shown._placed[number] if view == "all" else shown._placed
+        np.testing.assert_array_equal(placed, wall.points[number])
+        assert ("alike=true" in state.address()) == switch
+    centre = shown._centers[number] if view == "all" else np.zeros(2, np.float32)
+    window = shown._wires.window = Window(-0.1, 0.1, -0.1, 0.1, 900, 900)  # 14 pixels are less than points lie apart
+    shown._draw(window)
+    place = alike.points[number, 7] + centre
+    assert shown._nearest(*([number] if view == "all" else []), *place) == 7
+    assert not np.allclose(alike.points[number], plain.points[number])
 
 
 def test_a_session_follows_state_changes_from_view_to_view(paths):
@@ -160,7 +197,7 @@ def test_everything_from_a_run_is_escaped(state):
     run.sequences["label"] = evil
     assert "<script" not in markup.facts(run, 1, "query", 1.0)
     state.color = "data:label"
-    library.coloring.cache_clear()
+    library._coloring.cache_clear()
     legend = markup.legend(make_scene(state, ()))
     assert "&lt;script&gt;" in legend
     assert "<script" not in legend

@@ -6,16 +6,20 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_info
 
 from attnviz.errors import DatasetError, MapError
 from attnviz.maps import MAPS, head_seed, map_head, map_heads, neighbors, num_neighbors, parse, place
 from attnviz.maps.pca import components, initial
+from attnviz.maps.umap import fit
+from attnviz.maps.umap_learn import _library
 from attnviz.metrics import METRICS
 from attnviz.normalize import Normalize, joint
 from attnviz.types import MapSpec
@@ -52,7 +56,6 @@ class TestUmap(MapContract):
     quick = QUICK["umap"]
 
     def test_is_held_to_the_neighbours_that_it_is_given(self):
-        # Under 4,096 points umap-learn would compute all distances by itself.
         vectors, spec = clusters(), MapSpec("u", "umap")
         near = neighbors(vectors.points, 14)
         shuffled = np.random.default_rng(0).permutation(120).astype(np.int32)
@@ -60,12 +63,86 @@ class TestUmap(MapContract):
         assert place(spec, vectors, neighbors=near).tobytes() != place(spec, vectors, neighbors=other).tobytes()
         assert METRICS["trustworthiness"](vectors, place(spec, vectors, neighbors=other)) < 0.75
 
-    def test_parameters_reach_the_library(self):
+    def test_parameters_change_the_map(self):
         vectors = clusters()
         plain = make(MapSpec("u", "umap"), vectors)
-        for changed in ({"min_dist": 0.9}, {"n_neighbors": 5}, {"n_epochs": 20}, {"negative_sample_rate": 1}):
+        for changed in (
+            {"min_dist": 0.9},
+            {"spread": 2},
+            {"n_neighbors": 5},
+            {"n_epochs": 20},
+            {"negative_sample_rate": 1},
+            {"curve": "umap"},
+        ):
             assert make(MapSpec("u", "umap", 2, changed), vectors).tobytes() != plain.tobytes(), changed
-        assert make(MapSpec("u", "umap", 2, {"n_epochs": "auto"}), vectors).tobytes() == plain.tobytes()
+        for same in ({"n_epochs": "auto"}, {"curve": "cauchy"}, {"curve": "auto"}, {"engine": "attnviz"}):
+            assert make(MapSpec("u", "umap", 2, same), vectors).tobytes() == plain.tobytes(), same
+
+    def test_what_cannot_go_together_is_refused(self):
+        with pytest.raises(MapError, match=r"spread = 0\.2 is less than min_dist = 0\.5"):
+            parse(MapSpec("u", "umap", 2, {"min_dist": 0.5, "spread": 0.2}))
+        for other in ({"min_dist": 0.5}, {"engine": "umap-learn"}):
+            with pytest.raises(MapError, match="has no min_dist"):
+                parse(MapSpec("u", "umap", 2, {"curve": "cauchy"} | other))
+
+    def test_its_curve_is_umap_learns(self):
+        find_ab_params = _library().umap_.find_ab_params
+        for spread, min_dist in ((1.0, 0.1), (1.0, 0.5), (2.0, 0.0)):
+            np.testing.assert_allclose(fit(min_dist, spread), find_ab_params(spread, min_dist), rtol=1e-4)
+
+
+class TestUmapLearn:
+    def test_is_held_to_the_neighbours_that_it_is_given(self):
+        # Under 4,096 points umap-learn would compute all distances by itself.
+        vectors, spec = clusters(), MapSpec("u", "umap", 2, {"engine": "umap-learn"})
+        near = neighbors(vectors.points, 14)
+        shuffled = np.random.default_rng(0).permutation(120).astype(np.int32)
+        other = replace(near, indices=shuffled[near.indices])
+        assert place(spec, vectors, neighbors=near).tobytes() == place(spec, vectors, neighbors=near).tobytes()
+        assert METRICS["trustworthiness"](vectors, place(spec, vectors, neighbors=near)) > 0.9
+        assert METRICS["trustworthiness"](vectors, place(spec, vectors, neighbors=other)) < 0.75
+
+    def test_parameters_reach_the_library(self):
+        vectors, engine = clusters(), {"engine": "umap-learn"}
+        plain = make(MapSpec("u", "umap", 2, engine), vectors)
+        for changed in (
+            {"min_dist": 0.9},
+            {"spread": 2},
+            {"n_neighbors": 5},
+            {"n_epochs": 20},
+            {"negative_sample_rate": 1},
+        ):
+            assert make(MapSpec("u", "umap", 2, engine | changed), vectors).tobytes() != plain.tobytes(), changed
+
+    @pytest.mark.parametrize("dims", [2, 3])
+    def test_few_points(self, dims):
+        for tokens in (2, 3, 9):
+            assert np.isfinite(make(MapSpec("u", "umap", dims, {"engine": "umap-learn"}), clusters(tokens))).all()
+
+
+class TestNegTsne(MapContract):
+    method = "neg_tsne"
+    quick = QUICK["neg_tsne"]
+
+    def test_parameters_change_the_map(self):
+        vectors = clusters()
+        plain = make(MapSpec("n", "neg_tsne"), vectors)
+        for changed in ({"perplexity": 5}, {"n_epochs": 20}, {"negative_sample_rate": 1}):
+            assert make(MapSpec("n", "neg_tsne", 2, changed), vectors).tobytes() != plain.tobytes(), changed
+
+
+class TestAttention(MapContract):
+    method = "attention"
+    quick = QUICK["attention"]
+
+    def test_queries_come_first(self, spec):
+        # Each of four directions has queries and keys of its own; far keys, which the contract has, change no q·k.
+        near = np.repeat(np.eye(4), 15, axis=0) * 5 + np.random.default_rng(0).normal(size=(60, 4)) / 2
+        placed = make(spec, joint(near, near[::-1]))
+        ends = placed[60:][::-1]
+        assert (
+            np.linalg.norm(placed[:60] - ends, axis=1) < np.linalg.norm(placed[:60] - placed[60:], axis=1)
+        ).mean() > 0.9
 
 
 class TestTsne(MapContract):
@@ -141,7 +218,7 @@ def test_reading_specs_loads_none_of_the_heavy_libraries():
         from attnviz.maps import MAPS, parse
         from attnviz.types import MapSpec
         for name in MAPS: parse(MapSpec(name, name))
-        print({"umap", "openTSNE", "faiss", "numba", "sklearn", "scipy", "torch"} & set(sys.modules))
+        print({"umap", "openTSNE", "numba", "sklearn", "scipy", "torch"} & set(sys.modules))
     """
     assert run_script(code).stdout.strip() == "set()"
 
@@ -196,7 +273,8 @@ HEADS = [(0, 0), (0, 1), (1, 0), (1, 1), (7, 3)]
 
 def fingerprint(result):
     coordinates = {name: placed.tobytes() for name, placed in result.coordinates.items()}
-    return result.layer, result.head, coordinates, result.scores
+    faithfulness = {name: kept.tobytes() for name, kept in result.faithfulness.items()}
+    return result.layer, result.head, coordinates, result.scores, faithfulness
 
 
 def test_a_head_holds_all_that_a_run_records():
@@ -204,15 +282,25 @@ def test_a_head_holds_all_that_a_run_records():
     assert (result.layer, result.head, result.seed) == (1, 2, head_seed(0, 1, 2))
     assert {name: placed.shape for name, placed in result.coordinates.items()} == {"pca": (120, 2), "umap": (120, 2)}
     assert set(result.scores["umap"]) == set(METRICS)
+    assert {name: kept.shape for name, kept in result.faithfulness.items()} == {"pca": (120, 2), "umap": (120, 2)}
     assert set(result.seconds) == {"neighbors", "pca", "umap", "scores"}
 
 
 def test_the_result_depends_on_neither_the_workers_nor_the_other_heads():
-    here = [fingerprint(r) for r in map_heads(HEADS, work("pca", "umap"))]
-    spawned = [fingerprint(r) for r in map_heads(HEADS, work("pca", "umap"), workers=2)]
-    assert here == spawned
-    assert fingerprint(map_head(7, 3, work=work("pca", "umap"))) == here[-1]
-    assert fingerprint(map_head(7, 3, work=work("umap", "tsne")))[2]["umap"] == here[-1][2]["umap"]
+    methods = "pca", "umap", "neg_tsne", "attention"
+    here = [fingerprint(r) for r in map_heads(HEADS, work(*methods))]
+    for workers in (2, 3):
+        assert [fingerprint(r) for r in map_heads(HEADS, work(*methods), workers=workers)] == here
+    assert fingerprint(map_head(7, 3, work=work(*methods))) == here[-1]
+    alone = [fingerprint(map_head(7, 3, work=work(method))) for method in methods]
+    assert all(one[2][method] == here[-1][2][method] for one, method in zip(alone, methods, strict=True))
+
+
+def test_processes_give_the_same_bytes_as_one_after_the_other():
+    here = [fingerprint(r) for r in map_heads(HEADS, work("umap", "tsne"))]
+    assert [fingerprint(r) for r in map_heads(HEADS, work("umap", "tsne"), workers=2)] == here
+    other = fingerprint(map_head(7, 3, work=work("pca", "umap")))
+    assert all(other[part]["umap"] == here[-1][part]["umap"] for part in (2, 3, 4))
     assert multiprocessing.active_children() == []
 
 
@@ -225,15 +313,16 @@ def test_seeds_are_stable_and_each_heads_own():
 
 
 @pytest.mark.parametrize(
-    ("workers", "how", "kind", "message"),
+    ("method", "workers", "how", "kind", "message"),
     [
-        (1, "foreign", MapError, "KeyError: 'query'"),
-        (1, "own", DatasetError, "missing"),
-        (2, "foreign", MapError, "KeyError: 'query'"),
+        ("pca", 1, "foreign", MapError, "KeyError: 'query'"),
+        ("pca", 1, "own", DatasetError, "missing"),
+        ("pca", 2, "own", DatasetError, "missing"),
+        ("tsne", 2, "foreign", MapError, "KeyError: 'query'"),
     ],
 )
-def test_an_error_names_layer_and_head(workers, how, kind, message):
-    results = map_heads(HEADS, work("pca", load=Loader(wrong=(1, 0), how=how)), workers=workers)
+def test_an_error_names_layer_and_head(method, workers, how, kind, message):
+    results = map_heads(HEADS, work(method, load=Loader(wrong=(1, 0), how=how)), workers=workers)
     done = []
     with pytest.raises(kind, match=message) as caught:
         done.extend(result.head for result in results)
@@ -243,12 +332,12 @@ def test_an_error_names_layer_and_head(workers, how, kind, message):
 
 def test_a_killed_worker_is_an_error_that_says_what_to_do():
     with pytest.raises(MapError, match=r"A worker process died .* use fewer workers"):
-        list(map_heads(HEADS, work("pca", load=Loader(wrong=(0, 1), how="dies")), workers=2))
+        list(map_heads(HEADS, work("tsne", load=Loader(wrong=(0, 1), how="dies")), workers=2))
     assert multiprocessing.active_children() == []
 
 
 def test_leaving_early_ends_the_workers():
-    with contextlib.closing(map_heads(HEADS * 20, work("pca"), workers=2)) as results:
+    with contextlib.closing(map_heads(HEADS * 20, work("tsne"), workers=2)) as results:
         next(results)
         assert len(multiprocessing.active_children()) == 2
     assert multiprocessing.active_children() == []
@@ -272,7 +361,7 @@ def test_no_worker_outlives_the_program(kind, tmp_path):
 
         if __name__ == "__main__":
             threading.Thread(target=tell, daemon=True).start()
-            list(map_heads([(0, 0), (0, 1)], work("pca", load=Loader(marks=sys.argv[2])), workers=2))
+            list(map_heads([(0, 0), (0, 1)], work("tsne", load=Loader(marks=sys.argv[2])), workers=2))
         """)
     )
     marks = tmp_path / "marks"
@@ -305,14 +394,22 @@ def alive(pid):
 def test_one_worker_needs_no_main_guard():
     code = """
         from attnviz.maps import HeadWork, map_heads
-        from attnviz.metrics import METRICS
+        from attnviz.metrics import Judge
         from attnviz.normalize import joint
         from attnviz.types import MapSpec
         import numpy as np
         load = lambda layer, head: (np.eye(5), np.eye(5))
-        print(len(list(map_heads([(0, 0), (0, 1)], HeadWork(load, joint, (MapSpec("p", "pca"),), METRICS)))))
+        print(len(list(map_heads([(0, 0), (0, 1)], HeadWork(load, joint, (MapSpec("p", "pca"),), Judge)))))
     """
     assert run_script(code).stdout.strip() == "2"
+
+
+def test_threads_are_left_and_give_back_their_limits():
+    before, running = threadpool_info(), threading.active_count()
+    with contextlib.closing(map_heads(HEADS * 20, work("pca"), workers=2)) as results:
+        next(results)
+        assert threading.active_count() == running + 2
+    assert (threadpool_info(), threading.active_count()) == (before, running)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +424,7 @@ def test_one_worker_needs_no_main_guard():
 )
 def test_what_cannot_be_done_is_refused_before_anything_starts(changes, workers, message):
     with pytest.raises(MapError, match=message):
-        map_heads(HEADS, work("pca", **changes), workers=workers)
+        map_heads(HEADS, work("tsne", **changes), workers=workers)
 
 
 def test_no_heads_and_no_maps_are_fine():

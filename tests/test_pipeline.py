@@ -16,8 +16,11 @@ import pytest
 
 import attnviz
 from attnviz.errors import AttnvizError, CaptureError, DatasetError, InputError
+from attnviz.maps import head_seed
+from attnviz.metrics import METRICS
+from attnviz.normalize import joint
 from attnviz.pipeline.prepare import Prepared, select_layers
-from attnviz.types import LayerInfo
+from attnviz.types import LayerInfo, Sequences
 from tests import tiny
 
 LINES = [f"{sentence} {word}" for word in tiny.WORDS[:10] for sentence in tiny.SENTENCES]
@@ -100,10 +103,45 @@ def test_maps_come_with_scores(finished):
     assert finished.maps["pca_3d"].spec.dims == 3
     scores = finished.scores("pca")
     assert len(scores) == 8
-    assert {"trustworthiness", "map_spearman", "attention_recall"} <= set(scores)
+    assert set(scores) == set(METRICS)
+    joined = finished.head_scores()
+    assert joined["pca_3d.trust_key"].tolist() == finished.scores("pca_3d")["trust_key"].tolist()
     assert scores.notna().all().all()
     assert len(finished.heads) == 8
     assert finished.heads["kv_head"].tolist() == [0, 0, 1, 1] * 2
+
+
+def test_maps_say_how_far_to_trust_each_point(finished):
+    for layer in finished.layers:
+        kept = finished.faithfulness("pca", layer)
+        assert kept.shape == (4, 2 * finished.num_tokens, 2)
+        assert 0 <= kept.min() < kept.max() <= 1
+        recall = finished.scores("pca")["attention_recall"].loc[layer]
+        np.testing.assert_allclose(kept[:, : finished.num_tokens, 1].mean(axis=1), recall, atol=1e-3)
+
+
+def test_scores_are_those_of_the_stored_vectors_under_the_layers_mask(finished):
+    head = finished.head(1, 2)
+    vectors = head.vectors()
+    space = joint(vectors.query, vectors.key, Sequences(finished.bounds, head.layer))
+    seed = head_seed(finished.manifest.seed, 1, 2)
+    placed = finished.coordinates("pca", 1, 2)
+    assert head.layer.causal
+    for name, stored in finished.scores("pca").loc[(1, 2)].items():
+        assert METRICS[name](space, placed, seed=seed) == pytest.approx(stored, abs=1e-6), name
+
+
+def test_a_map_made_before_there_was_faithfulness_is_complete(finished, recipe, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(finished.path, old)
+    shutil.rmtree(old / "faithfulness")
+    before = digests(old)
+    attnviz.run(recipe, out=old, workers=1)
+    assert digests(old) == before
+    shutil.rmtree(old / "maps" / "pca")  # as the error that names the missing file says
+    attnviz.run(recipe, out=old, workers=1)
+    assert attnviz.open(old).has_faithfulness("pca")
+    assert before.items() <= digests(old).items()
 
 
 def test_a_finished_run_is_left_alone(finished, recipe):
@@ -139,7 +177,7 @@ KILLED = """
     import attnviz
     from attnviz.store import write
 
-    stop_at, real = sys.argv[3], write.write_vectors if sys.argv[4] == "vectors" else write.write_coordinates
+    stop_at, real = sys.argv[3], getattr(write, "write_" + sys.argv[4])
 
     def dies(path, *rest):
         if stop_at in str(path):
@@ -156,7 +194,12 @@ KILLED = """
 
 @pytest.mark.parametrize(
     ("stage", "place"),
-    [("vectors", "layer=1/shard-00002"), ("coordinates", "pca/layer=1"), ("coordinates", "pca_3d/layer=0")],
+    [
+        ("vectors", "layer=1/shard-00002"),
+        ("coordinates", "pca/layer=1"),
+        ("coordinates", "pca_3d/layer=0"),
+        ("faithfulness", "map=pca/layer=1"),
+    ],
 )
 def test_a_killed_run_resumes_to_the_same_bytes(finished, recipe, tmp_path, stage, place):
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
@@ -317,7 +360,7 @@ def test_recipes_that_need_a_hub_run_dry(name, data, tmp_path):
         folder, source = tiny.save_timm_model(tmp_path / "model"), "builtin:photos"
     else:
         folder, source = tiny.save_text_model(tmp_path / "model", HUB_RECIPES[name]), str(data)
-    less = {"model.id": str(folder), "data.source": source, "maps.umap.n_epochs": 11}
+    less = {"model.id": str(folder), "data.source": source, "maps.umap.n_epochs": 11, "maps.attention.n_epochs": 11}
     run = attnviz.run(name, overrides=less, out=tmp_path / name, workers=1)
-    assert set(run.maps) == {"pca", "umap"}
+    assert set(run.maps) == {"pca", "umap", "attention"}
     assert run.num_tokens > 30

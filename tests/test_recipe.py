@@ -11,7 +11,7 @@ MINIMAL = {"name": "x", "model": {"id": "some/model"}, "data": {"source": "a.txt
 
 def test_defaults():
     recipe = make_recipe(MINIMAL)
-    assert [spec.name for spec in recipe.maps] == ["pca", "umap"]
+    assert [spec.name for spec in recipe.maps] == ["pca", "umap", "attention"]
     assert recipe.capture.dtype == "float16"
     assert recipe.data.source == "a.txt"
 

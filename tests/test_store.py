@@ -76,6 +76,8 @@ def test_pictures_come_back(tmp_path):
         (lambda run: run.head(0, 4), "heads 0 to 3; 4"),
         (lambda run: run.attention(0, 0, 12), "sequences 0 to 11; 12"),
         (lambda run: run.scores("umpa"), "did you mean 'umap'"),
+        (lambda run: run.faithfulness("umpa", 0), "did you mean 'umap'"),
+        (lambda run: run.faithfulness("umap", 9), "holds layers 0, 1; layer 9"),
         (lambda run: run.image_png(0), "images.parquet is missing"),
     ],
 )
@@ -100,6 +102,7 @@ def _foreign(file):
     [
         (lambda path: layout.shard_file(path, 0, 1), lambda run: run.vectors(0, 0)),
         (lambda path: layout.map_file(path, "umap", 0), lambda run: run.coordinates("umap", 0, 3)),
+        (lambda path: layout.faithfulness_file(path, "umap", 0), lambda run: run.faithfulness("umap", 0, 3)),
     ],
 )
 def test_damage_is_a_sentence_that_names_the_file(path, damage, place, ask):
@@ -188,6 +191,28 @@ def test_other_tools_read_every_file_in_one_line(path, tmp_path):
         assert len(datasets.Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "cache"))) == rows
     assert set(pd.read_parquet(path / "maps" / "umap").columns) == {"head", "token", "kind", "x", "y", "layer"}
     assert len(pd.read_parquet(path / "scores")) == 3 * 2 * 4  # maps x layers x heads
+    kept = pd.read_parquet(path / "faithfulness")
+    assert set(kept.columns) == {"head", "token", "kind", "neighbors_kept", "attention_kept", "map", "layer"}
+
+
+def test_faithfulness_is_aligned_with_the_points(run):
+    layer = run.faithfulness("umap", 1)
+    assert layer.shape == (4, 2 * run.num_tokens, 2)
+    assert layer.dtype == np.float32
+    np.testing.assert_array_equal(layer[3], run.faithfulness("umap", 1, 3))
+    file = pq.ParquetFile(layout.faithfulness_file(run.path, "umap", 1))
+    assert file.metadata.num_row_groups == 4
+    rows = file.read_row_group(2).to_pandas()
+    assert rows["kind"].tolist() == ["query"] * run.num_tokens + ["key"] * run.num_tokens
+    assert rows["head"].eq(2).all()
+    np.testing.assert_array_equal(rows["attention_kept"].to_numpy(np.float32), layer[2, :, 1])
+
+
+def test_scores_of_all_maps_stand_beside_the_heads(run):
+    joined = run.head_scores()
+    assert len(joined) == 8
+    assert joined.columns[: len(run.heads.columns)].tolist() == run.heads.columns.tolist()
+    assert joined["umap_3d.trust_query"].equals(run.scores("umap_3d")["trust_query"].rename("umap_3d.trust_query"))
 
 
 def test_the_archived_run_opens_for_ever():
@@ -201,3 +226,7 @@ def test_the_archived_run_opens_for_ever():
             assert len(run.head(layer, head).map("umap_3d")) == 2 * run.num_tokens
             assert np.isfinite(run.attention(layer, head, 0).weights).all()
     assert run.sequences["label"].notna().all()
+    assert not run.has_faithfulness()
+    assert {"pca.trustworthiness", "umap_3d.attention_recall"} <= set(run.head_scores())
+    with pytest.raises(DatasetError, match=r"made by an earlier attnviz\. Delete .*pca and give"):
+        run.faithfulness("pca", next(iter(run.layers)))

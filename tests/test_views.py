@@ -1,15 +1,18 @@
 """The views: what the small frames and arrays say about a run."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from attnviz.errors import DatasetError
-from attnviz.store import RunDirectory
+from attnviz.metrics import HEADLINES
+from attnviz.store import RunDirectory, layout
 from attnviz.types import Attention
 from attnviz.views import (
+    KEPT,
     color_points,
     colorings,
     describe_token,
@@ -74,8 +77,8 @@ def test_every_coloring_codes_every_point_and_counts_every_token(run, pictures):
     for source in (run, pictures):
         heads = tuple((layer.layer, head) for layer in source.manifest.layers for head in range(layer.num_heads))
         for name in colorings(source):
-            made: Coloring = color_points(source, name, heads=heads)
-            rows = len(heads) if name == "norm" else 1
+            made: Coloring = color_points(source, name, heads=heads, map_name="umap")
+            rows = len(heads) if name == "norm" or name in KEPT else 1
             assert made.codes.shape == (rows, 2 * source.num_tokens), name
             kinds = made.codes % 2
             assert (kinds[:, : source.num_tokens] == 0).all()
@@ -113,6 +116,26 @@ def test_norms_differ_by_head_and_share_one_scale(run):
     norms = np.concatenate([run.vectors(1, 3).query_norm, run.vectors(1, 3).key_norm])
     expected = np.clip((norms - made.low) / (made.high - made.low) * 100, 0, 99).astype(int)
     np.testing.assert_allclose(made.codes[1] // 2, expected, atol=1)
+
+
+@pytest.mark.parametrize(("name", "column"), [("neighbors_kept", 0), ("attention_kept", 1)])
+def test_what_a_map_keeps_is_coloured_from_none_to_all_by_head_and_map(run, name, column):
+    heads = ((0, 0), (1, 3))
+    made = color_points(run, name, heads=heads, map_name="umap")
+    assert (made.low, made.high, made.missing) == (0, 1, 0)
+    kept = np.stack([run.faithfulness("umap", *head)[:, column] for head in heads])
+    np.testing.assert_array_equal(made.codes // 2, np.clip(kept * 100, 0, 99).astype(int))
+    assert (made.codes != color_points(run, name, heads=heads, map_name="pca").codes).any()
+
+
+def test_a_map_that_does_not_know_what_it_keeps_is_grey(tmp_path):
+    old = RunDirectory(write_fake_run(tmp_path / "old"))
+    shutil.rmtree(layout.faithfulness_dir(old.path, "pca"))
+    made = color_points(old, "neighbors_kept", heads=((0, 0),), map_name="pca")
+    assert set(made.codes[0] // 2) == {100}
+    assert made.missing == old.num_tokens
+    shutil.rmtree(old.path / "faithfulness")
+    assert not set(KEPT) & set(colorings(old))
 
 
 def test_missing_numbers_have_a_code_of_their_own(pictures, monkeypatch):
@@ -193,7 +216,7 @@ def test_text_is_shown_on_one_line(given, shown):
 
 def test_scores_are_read_for_one_head(run):
     phrases = score_phrases(run.scores("umap"), 1, 2)
-    assert [phrase.rsplit(" ", 1)[0] for phrase in phrases] == ["trustworthiness", "map spearman", "attention recall"]
+    assert [phrase.rsplit(" ", 1)[0] for phrase in phrases] == [name.replace("_", " ") for name in HEADLINES]
 
 
 def test_a_missing_map_is_named(run):
@@ -204,3 +227,25 @@ def test_a_missing_map_is_named(run):
 def test_every_attribute_becomes_a_coloring(run):
     attributes = json.loads((run.path / "manifest.json").read_text())["attributes"]
     assert {f"data:{name}" for name in attributes} <= set(colorings(run))
+
+
+def test_a_wall_turned_alike_keeps_every_distance_and_brings_heads_together(run):
+    plain, alike = prepare_wall(run, "umap_3d"), prepare_wall(run, "umap_3d", alike=True)
+    assert alike.tiles == plain.tiles
+    assert not alike.points.flags.writeable
+    assert np.linalg.norm(alike.points, axis=-1).max() <= 0.5
+    for before, after in zip(plain.points, alike.points, strict=True):
+        apart = [np.linalg.norm(points[:, None] - points[None], axis=-1) for points in (before, after)]
+        factor = apart[1].max() / apart[0].max()  # a head that was turned fills its tile anew
+        np.testing.assert_allclose(apart[1], apart[0] * factor, atol=1e-4)
+    np.testing.assert_array_equal(alike.points[0], plain.points[0])
+    for number, tile in enumerate(alike.tiles):
+        reference = number - 1 if tile.column else number - alike.columns
+        if reference >= 0:
+            pairs = [centred(wall.points[number]) * centred(alike.points[reference]) for wall in (plain, alike)]
+            assert pairs[1].sum() >= pairs[0].sum() - 1e-3
+
+
+def centred(points):
+    shifted = points - points.mean(axis=0)
+    return shifted / np.linalg.norm(shifted)

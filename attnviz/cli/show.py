@@ -2,24 +2,27 @@
 
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from attnviz.metrics import HEADLINES
 from attnviz.store import RunDirectory
 from attnviz.types import LayerInfo, Progress
 
 if TYPE_CHECKING:
     from attnviz.capture import LayerCheck
 
-__all__ = ["checks", "description", "progress", "stages"]
+__all__ = ["checks", "description", "head_scores", "progress", "stages"]
 
 
 @contextmanager
@@ -64,10 +67,13 @@ class _Lines:
 
 def stages(run: RunDirectory) -> None:
     """Print how long each stage of a run took."""
-    times = dict(run.manifest.seconds) | {f"map {name}": sum(info.seconds.values()) for name, info in run.maps.items()}
-    click.echo(
-        " · ".join(f"{stage} {seconds:.1f} s" for stage, seconds in times.items()) + "  (maps: sum over workers)"
-    )
+    by_head: defaultdict[str, float] = defaultdict(float)
+    for name, info in run.maps.items():
+        for stage, seconds in info.shared_seconds.items():
+            by_head[stage] += seconds
+        by_head[f"map {name}"] += sum(info.seconds.values())
+    for times, note in ((run.manifest.seconds, ""), (by_head, "  (summed over heads)")):
+        click.echo(" · ".join(f"{stage} {seconds:.1f} s" for stage, seconds in times.items()) + note)
 
 
 def checks(model: str, results: Sequence["LayerCheck"]) -> None:
@@ -110,9 +116,19 @@ def description(given: dict[str, Any]) -> None:
     console.print(_maps_table(given["maps"]) if given["maps"] else "maps       none yet: attnviz project RUN umap")
 
 
+def head_scores(given: dict[str, Any]) -> None:
+    """Print what ``attnviz.info.describe_heads`` tells, one line per head."""
+    table = Table(title=f"map {escape(given['map'])}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("layer", "head", *given["metrics"]):
+        table.add_column(name.replace("_", " "), justify="right", overflow="fold")
+    for row in given["heads"]:
+        table.add_row(str(row["layer"]), str(row["head"]), *(f"{row[name]:.2f}" for name in given["metrics"]))
+    _console().print(table)
+
+
 def _maps_table(maps: dict[str, Any]) -> Table:
     table = Table(title="maps (mean over heads, worst to best)", title_justify="left")
-    metrics = list(dict.fromkeys(metric for described in maps.values() for metric in described["scores"]))
+    metrics = [name for name in HEADLINES if any(name in described["scores"] for described in maps.values())]
     for name in ("map", "method", "dims", "seconds", *metrics):
         table.add_column(name.replace("_", " "), justify="left" if name in ("map", "method") else "right")
     for name, described in maps.items():

@@ -16,15 +16,25 @@ from attnviz.errors import AttnvizError
 __all__ = ["VERBS"]
 
 _RUN = click.Path(path_type=Path)
+_device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where maps are made.",
+)
 
 
 @click.command()
 @click.argument("recipe")
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
 @click.option("--out", type=_RUN, help="Folder of the run.  [default: data/runs/NAME]")
-@click.option("--workers", type=click.IntRange(1), help="Processes that make maps.  [default: one per core]")
+@click.option("--workers", type=click.IntRange(1), help="Heads mapped at once.  [default: one per core]")
+@_device
 @click.option("--force", is_flag=True, help="Start over; the old run is replaced when the new one is complete.")
-def run(recipe: str, overrides: tuple[str, ...], out: Path | None, workers: int | None, *, force: bool) -> None:
+def run(
+    recipe: str, overrides: tuple[str, ...], out: Path | None, workers: int | None, device: str, *, force: bool
+) -> None:
     """Make a run from a RECIPE: a .toml file, or the name of a shipped one. Giving the command again resumes.
 
     Example:  attnviz run minilm_docs data.max_tokens=2000 --out /tmp/small
@@ -40,7 +50,7 @@ def run(recipe: str, overrides: tuple[str, ...], out: Path | None, workers: int 
         click.echo(f"{folder} is finished: nothing to do. See it with: attnviz view {folder}")
         return
     with show.progress() as told:
-        made = run_recipe(wanted, folder, workers=workers or cores(), progress=told, force=force)
+        made = run_recipe(wanted, folder, workers=workers or cores(), progress=told, device=device, force=force)
     show.stages(made)
     click.echo(f"{folder} is finished. See it with: attnviz view {folder}")
 
@@ -70,29 +80,42 @@ def check(model: str, library: Any, revision: str | None, stored: Any, *, trust_
 
 @click.command()
 @click.argument("path", metavar="RUN", type=_RUN)
-@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
-def info(path: Path, *, as_json: bool) -> None:
+@click.option("--heads", is_flag=True, help="Every score of a map, head by head.")
+@click.option("--map", "map_name", help="With --heads: which map.  [default: the run's first]")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON; with --heads, the scores of the heads too.")
+def info(path: Path, map_name: str | None, *, heads: bool, as_json: bool) -> None:
     """Tell what is in a RUN: model, sizes, maps with their scores, provenance.
 
-    Example:  attnviz info data/runs/minilm_docs
+    Example:  attnviz info data/runs/minilm_docs --heads --map umap
     """
     from attnviz.api import open as open_run
     from attnviz.cli import show
-    from attnviz.info import describe
+    from attnviz.info import describe, describe_heads
 
-    description = describe(open_run(path))
-    click.echo(json.dumps(description, indent=1, ensure_ascii=False)) if as_json else show.description(description)
+    if map_name and not heads:
+        raise AttnvizError("--map chooses the map of --heads. Give --heads too.")
+    opened = open_run(path)
+    description = describe(opened) if as_json or not heads else {}
+    if heads:
+        description["head_scores"] = describe_heads(opened, map_name)
+    if as_json:
+        click.echo(json.dumps(description, indent=1, ensure_ascii=False))
+    elif heads:
+        show.head_scores(description["head_scores"])
+    else:
+        show.description(description)
 
 
 @click.command()
 @click.argument("path", metavar="RUN", type=_RUN)
 @click.argument("name", metavar="MAP")
 @click.argument("overrides", metavar="[KEY=VALUE]...", nargs=-1)
-@click.option("--method", help="pca, umap or tsne.  [default: MAP]")
+@click.option("--method", help="pca, umap, tsne, neg_tsne or attention.  [default: MAP]")
 @click.option("--dims", type=click.IntRange(2, 3), default=2, show_default=True)
-@click.option("--workers", type=click.IntRange(1), help="[default: one per core]")
+@click.option("--workers", type=click.IntRange(1), help="Heads mapped at once.  [default: one per core]")
+@_device
 def project(
-    path: Path, name: str, overrides: tuple[str, ...], method: str | None, dims: int, workers: int | None
+    path: Path, name: str, overrides: tuple[str, ...], method: str | None, dims: int, workers: int | None, device: str
 ) -> None:
     """Add a MAP to a RUN. Nothing that is there is rewritten.
 
@@ -107,7 +130,13 @@ def project(
         raise AttnvizError(f"Run {opened.name} has a map {name!r} already. Give the new one another name.")
     with show.progress() as told:
         opened.project(
-            name, method=method, dims=dims, parameters=parse_overrides(overrides), workers=workers, progress=told
+            name,
+            method=method,
+            dims=dims,
+            parameters=parse_overrides(overrides),
+            workers=workers,
+            device=device,
+            progress=told,
         )
     click.echo(f"Map {name!r} is in {path}.")
 

@@ -29,7 +29,7 @@ PICTURES = 800  # visible points: fewer become thumbnails
 REACH = 14  # pixels
 REDRAWS = (
     *("run", "map", "theme", "layer", "head", "view"),
-    *("color", "search", "whole", "case", "kinds", "hide_special", "azimuth", "elevation"),
+    *("color", "search", "whole", "case", "kinds", "hide_special", "alike", "azimuth", "elevation"),
 )
 
 
@@ -59,7 +59,7 @@ class OneHead(View):
 
     def _read(self) -> None:
         state = self.state
-        wall = library.wall(state.directory, state.map)
+        wall = library.wall(state.directory, state.map, alike=state.alike)
         tile = wall.index(state.layer, state.head) or 0
         self._placed: FloatArray = turn(wall.points[tile], state.azimuth, state.elevation)
         self._scene: Scene = make_scene(state, ((state.layer, state.head),))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory, layout
-from attnviz.views import Coloring, Wall, color_points, prepare_wall
+from attnviz.views import KEPT, Coloring, Wall, color_points, prepare_wall
 
 __all__ = ["coloring", "map_names", "open_runs", "wall"]
 
@@ -38,26 +38,38 @@ def map_names(run: RunDirectory) -> list[str]:
     return sorted(run.maps, key=lambda name: (not name.startswith("attention"), "3d" in name, name == "pca"))
 
 
-def wall(run: RunDirectory, name: str) -> Wall:
-    """Return the wall of a map."""
-    file = layout.map_dir(run.path, name) / layout.MAP_FILE
-    return _wall(run, name, file.stat().st_mtime if file.exists() else 0.0)
+def wall(run: RunDirectory, name: str, *, alike: bool = False) -> Wall:
+    """Return the wall of a map, its heads turned alike or as they were made."""
+    return _wall(run, name, alike, _map_stamp(run, name))
+
+
+def coloring(run: RunDirectory, name: str, heads: tuple[tuple[int, int], ...], map_name: str) -> Coloring:
+    """Return a coloring of some heads on a map; one that does not depend on them is shared by all."""
+    if name in KEPT:
+        return _coloring(run, name, heads, map_name, _map_stamp(run, map_name))
+    return _coloring(run, name, heads if name == "norm" else ())
 
 
 @lru_cache(maxsize=64)
-def coloring(run: RunDirectory, name: str, heads: tuple[tuple[int, int], ...]) -> Coloring:
-    """Return a coloring of some heads."""
-    return color_points(run, name, heads=heads)
+def _coloring(
+    run: RunDirectory, name: str, heads: tuple[tuple[int, int], ...], map_name: str = "", stamp: float = 0.0
+) -> Coloring:
+    return color_points(run, name, heads=heads, map_name=map_name)
 
 
 @lru_cache(maxsize=8)
-def _wall(run: RunDirectory, name: str, stamp: float) -> Wall:
-    return prepare_wall(run, name)
+def _wall(run: RunDirectory, name: str, alike: bool, stamp: float) -> Wall:
+    return prepare_wall(run, name, alike=alike)
 
 
 @lru_cache(maxsize=32)
 def _open(path: Path, stamp: float) -> RunDirectory:
     return RunDirectory(path)
+
+
+def _map_stamp(run: RunDirectory, name: str) -> float:
+    file = layout.map_dir(run.path, name) / layout.MAP_FILE
+    return file.stat().st_mtime if file.exists() else 0.0
 
 
 def _stamp(path: Path) -> float:

@@ -66,7 +66,7 @@ class Scene:
 def make_scene(state: State, heads: tuple[tuple[int, int], ...]) -> Scene:
     """Return the scene of some heads (their order is that of the tiles)."""
     run, theme = state.directory, THEMES[state.theme]
-    coloring = library.coloring(run, state.color, heads if state.color == "norm" else ())
+    coloring = library.coloring(run, state.color, heads, state.map)
     tokens = np.ones(run.num_tokens, bool)
     if state.hide_special:
         tokens &= ~run.tokens["is_special"].to_numpy()

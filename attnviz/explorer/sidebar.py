@@ -26,6 +26,7 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._angles = _group(
             _field(pn.widgets.IntSlider, state, "azimuth"), _field(pn.widgets.IntSlider, state, "elevation")
         )
+        self._alike = _hinted(_tick(state, "alike"), state.param.alike.doc)
         self._box = pn.Column(*self._groups(), css_classes=["side"], stylesheets=sheet(), margin=0)
         follow(state, LEGENDS, act=self._show)
         attempt(state, act=self._show)
@@ -54,7 +55,7 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         )
         return [
             _group(_field(pn.widgets.Select, state, "run")),
-            _group(_field(pn.widgets.Select, state, "map"), self._method, self._angles),
+            _group(_field(pn.widgets.Select, state, "map"), self._method, self._angles, self._alike),
             _group(_field(pn.widgets.Select, state, "color"), self._legend),
             _group(
                 search,
@@ -92,6 +93,12 @@ def _field(widget: type[pn.widgets.Widget], state: State, name: str) -> pn.widge
 
 def _tick(state: State, name: str) -> pn.widgets.Widget:
     return pn.widgets.Checkbox.from_param(state.param[name], css_classes=["tick"], stylesheets=sheet())
+
+
+def _hinted(item: pn.viewable.Viewable, hint: str) -> pn.Column:
+    """Return an item with a sign beside it that explains it."""
+    sign = pn.widgets.TooltipIcon(value=hint, css_classes=["hint"], stylesheets=sheet(), margin=0)
+    return pn.Column(item, sign, css_classes=["row"], stylesheets=sheet(), margin=0)
 
 
 def _html(name: str) -> pn.pane.HTML:

@@ -33,6 +33,11 @@ class State(param.Parameterized):  # type: ignore[misc]  # param publishes no us
     case = param.Boolean(default=False, label="Match case")
     kinds = param.Selector(default="both", objects={"Both": "both", "Queries": "query", "Keys": "key"})
     hide_special = param.Boolean(default=False, label="Hide special tokens")
+    alike = param.Boolean(
+        default=False,
+        label="Turn tiles alike",
+        doc="Turn and flip each head to lie like the one to its left, so that tiles can be compared. Distances stay.",
+    )
     azimuth = param.Integer(default=30, bounds=(-180, 180), label="Turn")
     elevation = param.Integer(default=20, bounds=(-90, 90), label="Tilt")
     theme = param.Selector(default="light", objects=list(THEMES))
@@ -44,8 +49,8 @@ class State(param.Parameterized):  # type: ignore[misc]  # param publishes no us
     problem = param.String(default="", doc="A sentence to show instead of a picture")
 
     ADDRESS = (
-        *("run", "map", "color", "search", "whole", "case", "kinds", "hide_special", "azimuth", "elevation"),
-        *("theme", "view", "layer", "head", "token", "kind"),
+        *("run", "map", "color", "search", "whole", "case", "kinds", "hide_special", "alike"),
+        *("azimuth", "elevation", "theme", "view", "layer", "head", "token", "kind"),
     )
     """What the address of the page carries, in the order in which it is applied: a map belongs to a run."""
 

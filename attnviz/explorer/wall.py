@@ -20,7 +20,7 @@ __all__ = ["AllHeads"]
 
 REACH = 14  # pixels from the pointer to a point that counts as hovered
 REBUILDS = ("run", "map", "theme")
-REDRAWS = ("color", "search", "whole", "case", "kinds", "hide_special", "azimuth", "elevation")
+REDRAWS = ("color", "search", "whole", "case", "kinds", "hide_special", "alike", "azimuth", "elevation")
 
 
 class AllHeads(View):
@@ -48,11 +48,10 @@ class AllHeads(View):
             self._make()
 
     def _make(self) -> None:
-        self._wall: Wall = library.wall(self.state.directory, self.state.map)
+        self._place()
         self._scores = self.state.directory.scores(self.state.map)
         self._centers = self._wall.centers
         self._figure: WallFigure = wall_figure(self._wall, THEMES[self.state.theme])
-        self._place()
         plot, home = self._figure.plot, self._figure.home
         self._wires = Wires(plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave, top=True)
         self._light(self.state.token)
@@ -61,6 +60,7 @@ class AllHeads(View):
 
     def _place(self) -> None:
         """Take the scene and the placement from the state."""
+        self._wall: Wall = library.wall(self.state.directory, self.state.map, alike=self.state.alike)
         heads = tuple((tile.layer, tile.head) for tile in self._wall.tiles)
         self._scene: Scene = make_scene(self.state, heads)
         self._placed: FloatArray = turn(self._wall.points, self.state.azimuth, self.state.elevation)
@@ -161,4 +161,5 @@ class AllHeads(View):
         """Return one sentence that says what the canvas shows."""
         if self._stale:
             return ""
-        return f"{len(self._wall.tiles)} heads on map {self.state.map}, in each {self._scene.words()}."
+        alike = ", turned alike" if self.state.alike else ""
+        return f"{len(self._wall.tiles)} heads on map {self.state.map}{alike}, in each {self._scene.words()}."

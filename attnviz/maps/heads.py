@@ -1,46 +1,51 @@
-"""Map the heads of a model, several at a time, in processes of their own.
+"""Map the heads of a model, several at a time.
 
 Receives which heads, and what is done to each (``HeadWork``: load, normalise, map, score); gives ``HeadMaps`` in the order of
-the heads. Processes are spawned: a fork after numba has started threads hangs. A worker loads its own arrays and gets two
-numbers per head. Loading, normalisation and scores are handed in, because maps stand beside those modules and not above them.
-A head's result depends on the head and the seed alone, not on the workers nor on the other heads.
+the heads. Loading, normalisation and judging are handed in, because maps stand beside those modules and not above them. A
+head's result depends on the head and the seed alone, not on the workers nor on the other heads.
 """
 
-import multiprocessing
-import os
-import pickle
-import signal
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 
 from attnviz.errors import AttnvizError, MapError
-from attnviz.maps.faiss import neighbors
-from attnviz.maps.table import num_neighbors, parse, place
-from attnviz.maps.threads import VARIABLES, single_thread
-from attnviz.types import FloatArray, Joint, MapSpec, Sequences
+from attnviz.maps.nearest import neighbors
+from attnviz.maps.table import MAPS, num_neighbors, parse, place
+from attnviz.maps.threads import single_thread
+from attnviz.maps.torch import choose_device
+from attnviz.maps.workers import in_processes, in_threads
+from attnviz.types import FloatArray, Joint, MapSpec, Neighbors, Sequences
 
-__all__ = ["HeadMaps", "HeadWork", "MapScore", "head_seed", "map_head", "map_heads"]
+__all__ = [
+    "SHARED",
+    "HeadMaps",
+    "HeadWork",
+    "Judging",
+    "explained",
+    "head_seed",
+    "judged",
+    "map_head",
+    "map_heads",
+    "timed",
+]
 
 
-class MapScore(Protocol):
-    """A number for a map, as ``attnviz.metrics.METRICS`` holds them."""
+Judging = Callable[[Joint, Neighbors, int], Callable[[FloatArray], tuple[Mapping[str, float], FloatArray]]]
+"""Given a head, its neighbours and a seed, gives what judges its maps: scores by name, and ``(points, 2)`` shares per point."""
 
-    def __call__(self, joint: Joint, placed: FloatArray, *, seed: int) -> float:
-        """Return the score of ``placed``, ``(points, dims)``."""
+
+SHARED = ("neighbors", "scores")
+"""What the maps of a head share, by its name in ``HeadMaps.seconds``."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeadWork:
-    """What is done to every head. It is pickled once per worker: give module-level functions, partials or small objects.
+    """What is done to every head. Module-level functions, partials and small objects can be sent to processes.
 
     Parameters
     ----------
@@ -50,17 +55,20 @@ class HeadWork:
         Gives their ``Joint``; ``functools.partial(attnviz.normalize.joint, options=...)``.
     specs
         The maps to make, with different names.
-    scores
-        By name; computed for every map.
+    judge
+        Made once per head and called with every map, as ``attnviz.metrics.Judge``.
     seed
         The run's. Each head's own is made from it by ``head_seed``.
+    least_neighbors
+        How many are found at least: what ``judge`` needs, so that its verdict does not depend on the other maps.
     """
 
     load: Callable[[int, int], tuple[FloatArray, FloatArray, Sequences]]
     normalize: Callable[[FloatArray, FloatArray, Sequences], Joint]
     specs: tuple[MapSpec, ...]
-    scores: Mapping[str, MapScore]
+    judge: Judging
     seed: int = 0
+    least_neighbors: int = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,8 @@ class HeadMaps:
     seed: int  # the head's own
     coordinates: Mapping[str, FloatArray]  # (points, dims): the queries, then the keys
     scores: Mapping[str, Mapping[str, float]]
-    seconds: Mapping[str, float]  # of placing; the shared neighbours are under "neighbors", the scores under "scores"
+    faithfulness: Mapping[str, FloatArray]  # (points, 2): shares of each point's neighbours and attention that are kept
+    seconds: Mapping[str, float]  # of placing; the shared neighbours are under "neighbors", judging under "scores"
 
 
 def head_seed(seed: int, layer: int, head: int) -> int:
@@ -88,22 +97,30 @@ def map_head(layer: int, head: int, *, work: HeadWork) -> HeadMaps:
     MapError
         If anything goes wrong that is not an error of attnviz already. Every error has a note that names layer and head.
     """
+    with explained(f"layer {layer}, head {head}"), single_thread():
+        return _map(layer, head, work)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Have every error inside the block be one of attnviz, with a note that names what was mapped: a head or a layer."""
     try:
-        with single_thread():
-            return _map(layer, head, work)
+        yield
     except AttnvizError as error:
-        error.add_note(f"while mapping layer {layer}, head {head}")
+        error.add_note(f"while mapping {what}")
         raise
     except Exception as error:
         wrapped = MapError(
-            f"Layer {layer}, head {head} could not be mapped: {type(error).__name__}: {error}. Leave this head out, or report "
-            "it with the lines above."
+            f"{what.capitalize()} could not be mapped: {type(error).__name__}: {error}. Leave this {what.split()[-2]} out, or "
+            "report it with the lines above."
         )
-        wrapped.add_note(f"while mapping layer {layer}, head {head}")
+        wrapped.add_note(f"while mapping {what}")
         raise wrapped from error
 
 
-def map_heads(heads: Iterable[tuple[int, int]], work: HeadWork, *, workers: int = 1) -> Generator[HeadMaps]:
+def map_heads(
+    heads: Iterable[tuple[int, int]], work: HeadWork, *, workers: int = 1, device: str = "auto"
+) -> Generator[HeadMaps]:
     """Map many heads and give each as soon as it and those before it are done.
 
     Parameters
@@ -113,8 +130,12 @@ def map_heads(heads: Iterable[tuple[int, int]], work: HeadWork, *, workers: int 
     work
         What is done to each.
     workers
-        Processes. 1 works in this process, and then a script needs no ``if __name__ == "__main__":``. For 10,000
-        tokens × 32 dims each takes 0.2 GB with PCA alone and 0.5 GB with UMAP, whose first map costs it 7 s of compiling.
+        How many heads at once, one thread each: threads of this process, or processes if a map is made by umap-learn or
+        openTSNE and ``workers`` is more than 1; a script then needs ``if __name__ == "__main__":``, and the work must be
+        one that can be pickled. 10,000 tokens × 32 dims take 0.2 GB each.
+    device
+        ``"cuda"`` maps all heads of a layer at once on a GPU, ``"cpu"`` each on a thread; ``"auto"``: a GPU if there is one.
+        A GPU's maps have other bytes and the same quality.
 
     Yields
     ------
@@ -125,37 +146,31 @@ def map_heads(heads: Iterable[tuple[int, int]], work: HeadWork, *, workers: int 
     Raises
     ------
     MapError
-        At once if a map or ``workers`` is not valid; later as ``map_head`` does, or if a worker dies.
+        At once if a map, ``workers`` or ``device`` is not valid; later as ``map_head`` does, or if a worker dies.
     """
     pairs = tuple(heads)
     if workers < 1:
-        raise MapError(f"workers is {workers}; it is 1 (this process) or more. One per core is as fast as it gets.")
+        raise MapError(f"workers is {workers}; it is 1 or more. One per core is as fast as it gets.")
     _check(work.specs)
-    alone = workers == 1 or len(pairs) < 2
-    if not alone:
-        _check_pickles(work)
-    return _serial(pairs, work) if alone else _parallel(pairs, work, workers)
+    if choose_device(device) == "cuda":
+        from attnviz.maps.layers import map_layers
+
+        return map_layers(pairs, work, workers=workers, device="cuda")
+    task, workers = partial(map_head, work=work), min(workers, len(pairs))
+    if workers > 1 and any(MAPS[spec.method].locks(parse(spec)) for spec in work.specs):
+        return in_processes(task, pairs, workers)
+    return in_threads(task, pairs, workers) if workers > 1 else (task(*pair) for pair in pairs)
 
 
 def _check(specs: tuple[MapSpec, ...]) -> None:
     for spec in specs:
         parse(spec)
     names = [spec.name for spec in specs]
-    if twice := sorted({name for name in names if names.count(name) > 1} | ({"neighbors", "scores"} & set(names))):
+    if twice := sorted({name for name in names if names.count(name) > 1} | (set(SHARED) & set(names))):
         raise MapError(
             f"Maps were named {', '.join(names)}; each needs a name of its own, other than neighbors and scores. Rename "
             f"{', '.join(twice)}."
         )
-
-
-def _check_pickles(work: HeadWork) -> None:
-    try:
-        pickle.dumps(work)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise MapError(
-            f"The work cannot be sent to other processes: {error}. Give functions that stand at the top of a module, or use "
-            "workers=1."
-        ) from error
 
 
 def _map(layer: int, head: int, work: HeadWork) -> HeadMaps:
@@ -163,98 +178,36 @@ def _map(layer: int, head: int, work: HeadWork) -> HeadMaps:
     seed = head_seed(work.seed, layer, head)
     coordinates: dict[str, FloatArray] = {}
     seconds: dict[str, float] = {}
-    with _timed(seconds, "neighbors"):
-        near = neighbors(joint.points, max((num_neighbors(spec) for spec in work.specs), default=0))
+    with timed(seconds, "neighbors"):
+        near = neighbors(joint.points, max([work.least_neighbors, *map(num_neighbors, work.specs)]))
     for spec in work.specs:
-        with _timed(seconds, spec.name):
+        with timed(seconds, spec.name):
             coordinates[spec.name] = place(spec, joint, neighbors=near, seed=seed)
-    with _timed(seconds, "scores"):
-        scores = {name: _score(work, joint, placed, seed) for name, placed in coordinates.items()}
-    return HeadMaps(layer, head, seed, coordinates, scores, seconds)
+    return judged(layer, head, work, joint, near, coordinates, seconds)
 
 
-def _score(work: HeadWork, joint: Joint, placed: FloatArray, seed: int) -> dict[str, float]:
-    return {name: score(joint, placed, seed=seed) for name, score in work.scores.items()}
+def judged(
+    layer: int,
+    head: int,
+    work: HeadWork,
+    joint: Joint,
+    near: Neighbors,
+    coordinates: Mapping[str, FloatArray],
+    seconds: Mapping[str, float],
+) -> HeadMaps:
+    """Judge the maps of one head; ``seconds`` of what has been done are taken over."""
+    seed, seconds = head_seed(work.seed, layer, head), dict(seconds)
+    with timed(seconds, "scores"):
+        judge = work.judge(joint, near, seed)
+        verdicts = {name: judge(placed) for name, placed in coordinates.items()}
+    scores = {name: verdict[0] for name, verdict in verdicts.items()}
+    faithfulness = {name: verdict[1] for name, verdict in verdicts.items()}
+    return HeadMaps(layer, head, seed, coordinates, scores, faithfulness, seconds)
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note how long the block took."""
     start = time.perf_counter()
     yield
     seconds[name] = time.perf_counter() - start
-
-
-def _serial(pairs: tuple[tuple[int, int], ...], work: HeadWork) -> Generator[HeadMaps]:
-    for layer, head in pairs:
-        yield map_head(layer, head, work=work)
-
-
-def _parallel(pairs: tuple[tuple[int, int], ...], work: HeadWork, workers: int) -> Generator[HeadMaps]:
-    with _pool(min(workers, len(pairs)), work) as pool:
-        waiting: deque[tuple[tuple[int, int], Future[HeadMaps]]] = deque()
-        left = iter(pairs)
-        while True:
-            # A window, so that a slow reader does not gather every head of a model in memory.
-            while len(waiting) < 2 * workers and (pair := next(left, None)) is not None:
-                waiting.append((pair, pool.submit(_work_on, *pair)))
-            if not waiting:
-                return
-            pair, future = waiting.popleft()
-            try:
-                yield future.result()
-            except BrokenProcessPool as error:
-                raise _dead(pair, workers) from error
-
-
-def _dead(pair: tuple[int, int], workers: int) -> MapError:
-    error = MapError(
-        f"A worker process died while {workers} were mapping heads. Most often memory ran out: use fewer workers (workers=1 "
-        "stays in this process) or fewer tokens. A script that maps heads in several processes must do it under "
-        '`if __name__ == "__main__":`.'
-    )
-    error.add_note(f"while mapping layer {pair[0]}, head {pair[1]}, or one under way with it")
-    return error
-
-
-@contextmanager
-def _pool(workers: int, work: HeadWork) -> Iterator[ProcessPoolExecutor]:
-    """Give a pool of spawned workers; however the block is left, none of them is alive afterwards."""
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(work,))
-    try:
-        yield pool
-    except BaseException:
-        # An executor waits for heads that nobody will take; minutes, for large ones.
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-# One worker works on one thing: set once when it starts.
-_work: HeadWork | None = None
-
-
-def _start(work: HeadWork) -> None:
-    global _work
-    os.environ.update(
-        dict.fromkeys(VARIABLES, "1")
-    )  # for the libraries that load later; the others are limited per head
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent alone answers it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _work = work
-
-
-def _end_with_parent() -> None:
-    """Wait until the parent is gone, however it went, and go too: a pool's workers would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _work_on(layer: int, head: int) -> HeadMaps:
-    assert _work is not None, "the pool's initializer sets it"
-    return map_head(layer, head, work=_work)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from attnviz.errors import MapError, nearest
+from attnviz.maps.plan import Layout
 from attnviz.types import FloatArray, Joint, Neighbors
 
-__all__ = ["MapMethod", "Place", "Within", "parameter", "read_parameters"]
+__all__ = ["MapMethod", "OneOf", "Place", "Plan", "Within", "parameter", "read_parameters"]
 
 
 class Place(Protocol):
@@ -36,6 +37,13 @@ class Place(Protocol):
         parameters
             An instance of the method's ``parameters``.
         """
+
+
+class Plan(Protocol):
+    """How a method that lays out a graph says so, for engines that take many heads at once."""
+
+    def __call__(self, joint: Joint, neighbors: Neighbors, *, dims: int, seed: int, parameters: Any) -> Layout | None:
+        """Return what ``Place`` would lay out, or None if these parameters place the points in another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,22 @@ class Within:
 
 
 @dataclass(frozen=True, slots=True)
+class OneOf:
+    """The values that a parameter takes: words."""
+
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(repr, self.words))
+
+    def read(self, value: object) -> str:
+        """Return ``value``. Raises ``ValueError`` if it is none of the words."""
+        if not isinstance(value, str) or value not in self.words:
+            raise ValueError(value)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class MapMethod:
     """One entry of ``MAPS``."""
 
@@ -75,9 +99,11 @@ class MapMethod:
     summary: str  # one sentence for people who choose
     min_points: int = 4
     dims: tuple[int, ...] = (2, 3)
+    plan: Plan | None = None
+    locks: Callable[[Any], bool] = lambda parameters: False  # whether only processes can make several at once
 
 
-def parameter(default: float | None, within: Within) -> Any:
+def parameter(default: float | str | None, within: Within | OneOf) -> Any:
     """Return a dataclass field with its default and what it accepts."""
     return dataclasses.field(default=default, metadata={"within": within})
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attnviz.maps.method import MapMethod
 from attnviz.types import FloatArray, Joint, Neighbors
 
-__all__ = ["PCA", "PcaParameters", "components", "initial"]
+__all__ = ["PCA", "PcaParameters", "components", "initial", "principal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,23 @@ def components(points: FloatArray, dims: int) -> FloatArray:
     The largest entry of each direction is positive. Directions that the points do not have (fewer dimensions, or all on a
     line) get coordinates of 0, so that rounding is not drawn as structure.
     """
-    centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
-    variances, directions = np.linalg.eigh(centred.T @ centred)  # ascending
-    variances, directions = variances[::-1][:dims], directions[:, ::-1][:, :dims]
-    largest = np.abs(directions).argmax(axis=0)
-    signs = np.where(directions[largest, np.arange(directions.shape[1])] < 0, -1.0, 1.0)
-    real = variances > 1e-12 * max(variances[0], np.finfo(np.float64).tiny)
-    placed = np.zeros((len(points), dims), np.float32)
-    placed[:, : directions.shape[1]] = centred @ (directions * (signs * real))
+    mean, directions = principal(points, dims)
+    placed: FloatArray = ((points.astype(np.float64) - mean) @ directions).astype(np.float32)
     return placed
+
+
+def principal(points: FloatArray, dims: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean of the points, ``(point_dims,)``, and their principal directions as columns, ``(point_dims, dims)``."""
+    mean = points.mean(axis=0, dtype=np.float64)
+    centred = points.astype(np.float64) - mean
+    variances, found = np.linalg.eigh(centred.T @ centred)  # ascending
+    variances, found = variances[::-1][:dims], found[:, ::-1][:, :dims]
+    largest = np.abs(found).argmax(axis=0)
+    signs = np.where(found[largest, np.arange(found.shape[1])] < 0, -1.0, 1.0)
+    real = variances > 1e-12 * max(variances[0], np.finfo(np.float64).tiny)
+    directions = np.zeros((points.shape[1], dims))
+    directions[:, : found.shape[1]] = found * (signs * real)
+    return mean, directions
 
 
 def initial(points: FloatArray, dims: int, *, spread: float, seed: int) -> FloatArray:

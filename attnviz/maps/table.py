@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 
 from attnviz.errors import MapError, nearest
+from attnviz.maps.attention import ATTENTION
 from attnviz.maps.method import MapMethod, read_parameters
+from attnviz.maps.neg_tsne import NEG_TSNE
 from attnviz.maps.pca import PCA
+from attnviz.maps.plan import Layout
 from attnviz.maps.threads import single_thread
 from attnviz.maps.tsne import TSNE
 from attnviz.maps.umap import UMAP
 from attnviz.types import FloatArray, Joint, MapSpec, Neighbors
 
-__all__ = ["MAPS", "num_neighbors", "parse", "place"]
+__all__ = ["MAPS", "checked", "num_neighbors", "parse", "place", "plan"]
 
-MAPS: dict[str, MapMethod] = {method.name: method for method in (PCA, UMAP, TSNE)}
+MAPS: dict[str, MapMethod] = {method.name: method for method in (PCA, UMAP, TSNE, NEG_TSNE, ATTENTION)}
 """Every map method, by name."""
 
 
@@ -76,13 +79,26 @@ def place(spec: MapSpec, joint: Joint, *, neighbors: Neighbors, seed: int = 0) -
     MapError
         If the spec is not valid, if there are too few points or neighbours, or if a number is not finite.
     """
-    parameters, method = parse(spec), MAPS[spec.method]
-    points = len(joint.query) + len(joint.key)
-    wanted = min(method.num_neighbors(parameters), points - 1)
-    _check(spec, joint, neighbors, wanted=wanted)
-    used = Neighbors(neighbors.indices[:, :wanted], neighbors.distances[:, :wanted])
+    parameters, used = _ready(spec, joint, neighbors)
     with single_thread():
-        placed = method.place(joint, used, dims=spec.dims, seed=seed, parameters=parameters)
+        placed = MAPS[spec.method].place(joint, used, dims=spec.dims, seed=seed, parameters=parameters)
+    return checked(spec, placed)
+
+
+def plan(spec: MapSpec, joint: Joint, *, neighbors: Neighbors, seed: int = 0) -> Layout | None:
+    """Return the layout that ``place`` would carry out, or None if it places the points in another way.
+
+    Parameters are those of ``place``. Raises ``MapError`` as it does.
+    """
+    parameters, used = _ready(spec, joint, neighbors)
+    if (of_method := MAPS[spec.method].plan) is None:
+        return None
+    with single_thread():
+        return of_method(joint, used, dims=spec.dims, seed=seed, parameters=parameters)
+
+
+def checked(spec: MapSpec, placed: FloatArray) -> FloatArray:
+    """Return coordinates as they are stored. Raises ``MapError`` if one is not finite."""
     placed = np.ascontiguousarray(placed, dtype=np.float32)
     if not np.isfinite(placed).all():
         raise MapError(
@@ -90,6 +106,14 @@ def place(spec: MapSpec, joint: Joint, *, neighbors: Neighbors, seed: int = 0) -
             'stays so, use method = "pca" for this run and report it.'
         )
     return placed
+
+
+def _ready(spec: MapSpec, joint: Joint, neighbors: Neighbors) -> tuple[Any, Neighbors]:
+    """Return the map's parameters, and as many of the neighbours as it wants, all checked."""
+    parameters, points = parse(spec), len(joint.query) + len(joint.key)
+    wanted = min(MAPS[spec.method].num_neighbors(parameters), points - 1)
+    _check(spec, joint, neighbors, wanted=wanted)
+    return parameters, Neighbors(neighbors.indices[:, :wanted], neighbors.distances[:, :wanted])
 
 
 def _check(spec: MapSpec, joint: Joint, neighbors: Neighbors, *, wanted: int) -> None:

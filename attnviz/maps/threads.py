@@ -24,6 +24,5 @@ VARIABLES = (
 @contextmanager
 def single_thread() -> Iterator[None]:
     """Limit BLAS and OpenMP to one thread inside the block."""
-    require("faiss", "maps")  # it brings a BLAS and an OpenMP of its own, and only what is loaded can be limited
     with require("threadpoolctl", "maps").threadpool_limits(limits=1):
         yield

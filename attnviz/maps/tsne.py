@@ -80,4 +80,5 @@ TSNE = MapMethod(
     parameters=TsneParameters,
     num_neighbors=lambda parameters: math.ceil(3 * parameters.perplexity),
     summary="The nearest neighbours stay nearest; sizes of clusters and gaps between them mean nothing.",
+    locks=lambda parameters: True,
 )

@@ -1,7 +1,7 @@
 """The maps of a run: every head placed and scored, several at a time, written layer by layer.
 
-A layer's map is complete when its coordinates and its scores are; the next start skips those. ``_map.json`` is written when all
-layers are. Adding a map touches no other file.
+A layer's map is complete when its coordinates, its scores and the faithfulness of its points are; the next start skips those.
+``_map.json`` is written when all layers are. Adding a map touches no other file.
 """
 
 import itertools
@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from attnviz import schema
 from attnviz.errors import DatasetError
-from attnviz.maps import HeadMaps, HeadWork, head_seed, map_heads, parse
-from attnviz.metrics import METRICS, joint_spearman
+from attnviz.maps import SHARED, HeadMaps, HeadWork, choose_device, head_seed, map_heads, parse
+from attnviz.metrics import METRICS, NEIGHBORS, Judge, joint_spearman
 from attnviz.normalize import Normalize, joint
 from attnviz.pipeline.provenance import versions
 from attnviz.store import MapInfo, RunDirectory, layout, write
@@ -41,8 +41,10 @@ class LoadHead:
         return vectors.query, vectors.key, Sequences(run.bounds, run.layers[layer])
 
 
-def make_maps(run: RunDirectory, specs: Sequence[MapSpec], *, workers: int, progress: Progress) -> None:
-    """Make what is missing of ``specs`` in a run.
+def make_maps(
+    run: RunDirectory, specs: Sequence[MapSpec], *, workers: int, progress: Progress, device: str = "auto"
+) -> None:
+    """Make what is missing of ``specs`` in a run. ``workers`` and ``device`` are those of ``maps.map_heads``.
 
     Raises
     ------
@@ -61,6 +63,8 @@ def make_maps(run: RunDirectory, specs: Sequence[MapSpec], *, workers: int, prog
             )
     todo = [spec for spec in specs if spec.name not in done]
     seconds: dict[str, dict[str, float]] = {spec.name: {} for spec in todo}
+    shared = {spec.name: dict.fromkeys(SHARED, 0.0) for spec in todo}
+    device = choose_device(device) if todo else device
     work = _missing(run, todo)
     total = sum(info.num_heads for _, layers in work for info in layers)
     count = itertools.count(1)
@@ -69,18 +73,23 @@ def make_maps(run: RunDirectory, specs: Sequence[MapSpec], *, workers: int, prog
             LoadHead(run.path),
             partial(joint, options=Normalize(**run.manifest.normalize)),
             missing,
-            METRICS,
+            Judge,
             run.manifest.seed,
+            NEIGHBORS,
         )
         heads = [(info.layer, head) for info in layers for head in range(info.num_heads)]
-        with closing(map_heads(heads, plan, workers=workers)) as results:
+        with closing(map_heads(heads, plan, workers=workers, device=device)) as results:
             for layer, of_layer in itertools.groupby(results, key=attrgetter("layer")):
                 placed = [_told(result, count, total, progress) for result in of_layer]
                 for spec in missing:
                     _write_layer(run, spec, layer, placed)
                     seconds[spec.name][str(layer)] = round(sum(result.seconds[spec.name] for result in placed), 3)
+                    for stage in SHARED:
+                        shared[spec.name][stage] += sum(result.seconds[stage] for result in placed) / len(missing)
     for spec in todo:
-        info_of_map = MapInfo(spec, run.manifest.seed, tuple(METRICS), seconds[spec.name], versions())
+        info_of_map = MapInfo(
+            spec, run.manifest.seed, tuple(METRICS), seconds[spec.name], versions(), shared[spec.name], device
+        )
         write.write_text(layout.map_dir(run.path, spec.name) / layout.MAP_FILE, to_json(info_of_map))
 
 
@@ -126,8 +135,11 @@ def _missing(run: RunDirectory, todo: Sequence[MapSpec]) -> list[tuple[tuple[Map
     return list(groups.values())
 
 
-def _files(run: RunDirectory, spec: MapSpec, layer: int) -> tuple[Path, Path]:
-    return layout.map_file(run.path, spec.name, layer), layout.scores_file(run.path, spec.name, layer)
+def _files(run: RunDirectory, spec: MapSpec, layer: int) -> tuple[Path, Path, Path]:
+    """Return the files of a layer's coordinates, scores and faithfulness."""
+    files = layout.map_file, layout.scores_file, layout.faithfulness_file
+    coordinates, scores, faithfulness = (file(run.path, spec.name, layer) for file in files)
+    return coordinates, scores, faithfulness
 
 
 def _told(result: HeadMaps, count: Iterable[int], total: int, progress: Progress) -> HeadMaps:
@@ -136,9 +148,10 @@ def _told(result: HeadMaps, count: Iterable[int], total: int, progress: Progress
 
 
 def _write_layer(run: RunDirectory, spec: MapSpec, layer: int, placed: Sequence[HeadMaps]) -> None:
-    coordinates, scores = _files(run, spec, layer)
+    coordinates, scores, faithfulness = _files(run, spec, layer)
     write.write_coordinates(coordinates, [result.coordinates[spec.name] for result in placed])
     write.write_scores(scores, [result.scores[spec.name] for result in placed])
+    write.write_faithfulness(faithfulness, [result.faithfulness[spec.name] for result in placed])
 
 
 def _describe(spec: MapSpec) -> str:

@@ -13,7 +13,6 @@ _LIBRARIES = (
     "scikit-learn",
     "umap-learn",
     "openTSNE",
-    "faiss-cpu",
     "numba",
 )
 

@@ -41,7 +41,9 @@ __all__ = ["is_complete", "run_recipe"]
 _IMAGE_ROWS = 256  # per row group
 
 
-def run_recipe(recipe: Recipe, out: Path, *, workers: int, progress: Progress, force: bool = False) -> RunDirectory:
+def run_recipe(
+    recipe: Recipe, out: Path, *, workers: int, progress: Progress, device: str = "auto", force: bool = False
+) -> RunDirectory:
     """Make a run, or finish it, or find it finished.
 
     Parameters
@@ -49,7 +51,9 @@ def run_recipe(recipe: Recipe, out: Path, *, workers: int, progress: Progress, f
     out
         The run's folder.
     workers
-        Processes that make maps. The result does not depend on it.
+        How many heads are mapped at once. The result does not depend on it.
+    device
+        Where maps are made: ``"auto"``, ``"cpu"`` or ``"cuda"``.
     force
         Start over. An existing run is replaced when the new one is complete, not before.
 
@@ -64,13 +68,13 @@ def run_recipe(recipe: Recipe, out: Path, *, workers: int, progress: Progress, f
         _require_run(out)
         fresh = out.with_name(out.name + ".new")
         shutil.rmtree(fresh, ignore_errors=True)
-        run_recipe(recipe, fresh, workers=workers, progress=progress)
+        run_recipe(recipe, fresh, workers=workers, progress=progress, device=device)
         return _replace(out, fresh)
     _begin(recipe, out)
     if not (out / layout.MANIFEST_FILE).is_file():
         _capture(recipe, out, progress)
     run = RunDirectory(out)
-    make_maps(run, recipe.maps, workers=workers, progress=progress)
+    make_maps(run, recipe.maps, workers=workers, progress=progress, device=device)
     return run
 
 

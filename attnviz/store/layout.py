@@ -11,6 +11,8 @@ __all__ = [
     "RECIPE_FILE",
     "SEQUENCES_FILE",
     "TOKENS_FILE",
+    "faithfulness_dir",
+    "faithfulness_file",
     "map_dir",
     "map_file",
     "scores_file",
@@ -40,6 +42,16 @@ def map_dir(run: Path, name: str) -> Path:
 def map_file(run: Path, name: str, layer: int) -> Path:
     """Return the file that holds the coordinates of one layer on a map."""
     return map_dir(run, name) / f"layer={layer}" / "part-0.parquet"
+
+
+def faithfulness_dir(run: Path, name: str | None = None) -> Path:
+    """Return the folder that says how far to trust each point of a map, or of all; runs made before 2026-11-21 have none."""
+    return run / "faithfulness" / (f"map={name}" if name is not None else "")
+
+
+def faithfulness_file(run: Path, name: str, layer: int) -> Path:
+    """Return the file that says how far to trust each point of one layer on a map."""
+    return faithfulness_dir(run, name) / f"layer={layer}" / "part-0.parquet"
 
 
 def scores_file(run: Path, name: str, layer: int) -> Path:

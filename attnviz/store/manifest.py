@@ -48,8 +48,12 @@ class MapInfo:
     spec: MapSpec
     seed: int
     metrics: tuple[str, ...] = ()
-    seconds: Mapping[str, float] = field(default_factory=dict)  # by layer number
+    seconds: Mapping[str, float] = field(default_factory=dict)  # of placing, by layer number
     versions: Mapping[str, str] = field(default_factory=dict)
+    shared_seconds: Mapping[str, float] = field(
+        default_factory=dict
+    )  # its part of what maps made together shared, by stage
+    device: str = "cpu"
 
 
 def to_json(value: Manifest | MapInfo) -> str:

@@ -122,6 +122,12 @@ class RunDirectory:
         scores: pd.DataFrame = pd.concat(frames).set_index(["layer", "head"])
         return scores
 
+    def head_scores(self) -> pd.DataFrame:
+        """Return ``heads`` with the scores of every map beside it, in columns such as ``umap.trustworthiness``."""
+        scores = [self.scores(name).add_prefix(f"{name}.") for name in self.maps]
+        joined: pd.DataFrame = pd.concat([self.heads, *scores], axis=1)
+        return joined
+
     def head(self, layer: int, head: int) -> "Head":
         """Return one head. Raises ``DatasetError`` if the run has no such layer or head."""
         info = self._layer(layer)
@@ -146,19 +152,28 @@ class RunDirectory:
 
         The queries of tokens 0…n-1 come first, then their keys.
         """
-        dims = self._require_map(name).spec.dims
-        info = self._layer(layer)
-        path = layout.map_file(self.path, name, layer)
-        with _reading(path):
-            file = pq.ParquetFile(path, memory_map=True)
-            columns = list("xyz"[:dims])
-            table = file.read(columns) if head is None else file.read_row_group(head, columns)
-            axes = [column.to_numpy() for column in table.columns]
-            placed = np.stack(axes, axis=-1).astype(np.float32, copy=False)
-            expected = 2 * self.num_tokens * (info.num_heads if head is None else 1)
-            if len(placed) != expected:
-                raise pa.ArrowInvalid(f"{len(placed):,} points where {expected:,} belong")
-        return placed if head is not None else placed.reshape(info.num_heads, 2 * self.num_tokens, dims)
+        axes = list("xyz"[: self._require_map(name).spec.dims])
+        self._layer(layer)
+        return self._read_points(layout.map_file(self.path, name, layer), axes, layer, head)
+
+    def has_faithfulness(self, name: str | None = None) -> bool:
+        """Tell whether a map, or any, says how far to trust each of its points; maps of earlier versions do not."""
+        return layout.faithfulness_dir(self.path, name).is_dir()
+
+    def faithfulness(self, name: str, layer: int, head: int | None = None) -> FloatArray:
+        """Return how far to trust each point of a map: ``(points, 2)`` of one head, or ``(heads, points, 2)`` of a layer.
+
+        The columns are ``neighbors_kept`` and ``attention_kept``, shares from 0 to 1; see ``attnviz.metrics.pointwise``.
+        """
+        self._require_map(name)
+        self._layer(layer)
+        if not self.has_faithfulness(name):
+            raise DatasetError(
+                f"Map {name!r} of run {self.name} does not say how far to trust each point: it was made by an earlier attnviz. "
+                f"Delete {layout.map_dir(self.path, name)} and give its `attnviz run` or `attnviz project` command again."
+            )
+        path = layout.faithfulness_file(self.path, name, layer)
+        return self._read_points(path, ["neighbors_kept", "attention_kept"], layer, head)
 
     def vectors(self, layer: int, head: int, tokens: slice = slice(None)) -> HeadVectors:
         """Return the stored vectors of one head, of all tokens or of a slice of them (read from its shards alone)."""
@@ -212,6 +227,18 @@ class RunDirectory:
             if table.num_rows != rows:
                 raise pa.ArrowInvalid(f"{table.num_rows:,} tokens where {rows:,} belong")
         return table
+
+    def _read_points(self, path: Path, columns: list[str], layer: int, head: int | None) -> FloatArray:
+        """Read numbers of the points of a head, or of a layer."""
+        heads = self.layers[layer].num_heads
+        with _reading(path):
+            file = pq.ParquetFile(path, memory_map=True)
+            table = file.read(columns) if head is None else file.read_row_group(head, columns)
+            values = np.stack([column.to_numpy() for column in table.columns], axis=-1).astype(np.float32, copy=False)
+            expected = 2 * self.num_tokens * (heads if head is None else 1)
+            if len(values) != expected:
+                raise pa.ArrowInvalid(f"{len(values):,} points where {expected:,} belong")
+        return values if head is not None else values.reshape(heads, 2 * self.num_tokens, len(columns))
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.path / name

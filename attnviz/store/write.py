@@ -14,13 +14,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from attnviz.errors import DatasetError
-from attnviz.schema import map_schema, scores_schema, vectors_schema
+from attnviz.schema import faithfulness_schema, map_schema, scores_schema, vectors_schema
 from attnviz.store.layout import PARTIAL
 from attnviz.types import KINDS, FloatArray
 
-__all__ = ["atomic", "write_coordinates", "write_scores", "write_table", "write_text", "write_vectors"]
+__all__ = [
+    "atomic",
+    "write_coordinates",
+    "write_faithfulness",
+    "write_scores",
+    "write_table",
+    "write_text",
+    "write_vectors",
+]
 
 
 @contextmanager
@@ -92,8 +101,17 @@ def write_vectors(path: Path, heads: Sequence[Mapping[str, FloatArray]], first_t
 
 def write_coordinates(path: Path, heads: Sequence[FloatArray]) -> None:
     """Write one layer of a map, one row group per head; each head is ``(points, dims)``, queries first."""
-    points, dims = heads[0].shape
-    schema = map_schema(dims)
+    _write_points(path, map_schema(heads[0].shape[1]), heads)
+
+
+def write_faithfulness(path: Path, heads: Sequence[FloatArray]) -> None:
+    """Write how far to trust the points of one layer of a map, one row group per head; each head is ``(points, 2)``."""
+    _write_points(path, faithfulness_schema(), [head.astype(np.float16) for head in heads])
+
+
+def _write_points(path: Path, schema: pa.Schema, heads: Sequence[NDArray[np.floating]]) -> None:
+    """Write numbers of points, one row group per head: head, token, kind, then the columns of each head."""
+    points = len(heads[0])
     tokens = points // 2
     index = np.tile(np.arange(tokens, dtype=np.int32), 2)
     kind = pa.DictionaryArray.from_arrays(np.repeat(np.arange(2, dtype=np.int8), tokens), pa.array(KINDS))
@@ -101,8 +119,8 @@ def write_coordinates(path: Path, heads: Sequence[FloatArray]) -> None:
         atomic(path) as partial,
         pq.ParquetWriter(partial, schema, compression="none", use_dictionary=["kind"]) as writer,
     ):
-        for head, placed in enumerate(heads):
-            columns = [np.full(points, head, np.int16), index, kind, *np.ascontiguousarray(placed.T)]
+        for head, values in enumerate(heads):
+            columns = [np.full(points, head, np.int16), index, kind, *np.ascontiguousarray(values.T)]
             writer.write_table(pa.table(columns, schema=schema), row_group_size=max(points, 1))
 
 

@@ -4,13 +4,14 @@ Nothing here draws and nothing here remembers: a function receives a run (or wha
 arrays or a small frame. Text is returned as it came from the user's data; whoever writes HTML escapes it.
 """
 
-from attnviz.views.coloring import Category, Coloring, color_points, colorings
+from attnviz.views.coloring import KEPT, Category, Coloring, color_points, colorings
 from attnviz.views.describe import describe_token, excerpt, patch_name, score_phrases, show_text
 from attnviz.views.search import match_tokens
 from attnviz.views.sequence import links, patch_weights, strongest_lines
 from attnviz.views.wall import Tile, Wall, prepare_wall, turn
 
 __all__ = [
+    "KEPT",
     "Category",
     "Coloring",
     "Tile",

@@ -2,7 +2,8 @@
 
 A code is ``2 * bin + kind`` (kind 0 = query, 1 = key), so a lookup table of at most 256 colours paints a whole wall and the
 two kinds stay apart under every colouring. Numbers fall into 100 bins; of more than twelve categories the most frequent
-twelve keep a colour and the rest is "other". Adding a colouring is a function and a line in ``TEXT`` or ``IMAGE``.
+twelve keep a colour and the rest is "other". Adding a colouring is a function and a line in ``TEXT`` or ``IMAGE``; those of
+``KEPT`` say how far to trust each point of a map.
 """
 
 import unicodedata
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray
 
-__all__ = ["BINS", "MOST", "Category", "Coloring", "color_points", "colorings"]
+__all__ = ["BINS", "KEPT", "MOST", "Category", "Coloring", "color_points", "colorings"]
 
 BINS = 100
 MOST = 12
 ATTRIBUTE = "data:"  # before the name of a user's column, so that a column named "norm" is no trouble
+KEPT = {"neighbors_kept": "Neighbours kept", "attention_kept": "Attention kept"}
+"""Colourings that differ between maps, in the order of ``RunDirectory.faithfulness``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,14 @@ class Coloring:
 def colorings(run: RunDirectory) -> dict[str, str]:
     """Return the colourings that make sense for a run: name and title."""
     own = {f"{ATTRIBUTE}{name}": name for name in run.manifest.attributes}
-    return (
-        {"kind": "Query / key", "norm": "Vector norm"} | {name: title for name, (title, _) in _table(run).items()} | own
-    )
+    kept = KEPT if run.has_faithfulness() else {}
+    tokens = {name: title for name, (title, _) in _table(run).items()}
+    return {"kind": "Query / key", "norm": "Vector norm"} | kept | tokens | own
 
 
-def color_points(run: RunDirectory, name: str, *, heads: Sequence[tuple[int, int]]) -> Coloring:
+def color_points(
+    run: RunDirectory, name: str, *, heads: Sequence[tuple[int, int]], map_name: str | None = None
+) -> Coloring:
     """Return the colouring ``name`` for some heads.
 
     Parameters
@@ -66,9 +71,13 @@ def color_points(run: RunDirectory, name: str, *, heads: Sequence[tuple[int, int
     name
         One of ``colorings(run)``.
     heads
-        (layer, head) in the order of the tiles; only "norm" differs between them.
+        (layer, head) in the order of the tiles; only "norm" and those of ``KEPT`` differ between them.
+    map_name
+        For those of ``KEPT``; of a map that does not know, every point is without a value.
     """
     title = colorings(run)[name]
+    if name in KEPT:
+        return _kept(run, name, heads, map_name)
     if name == "kind":
         return Coloring(title, _with_kinds(np.zeros((1, run.num_tokens), np.uint8)))
     if name == "norm":
@@ -120,13 +129,15 @@ def _natural(labels: "pd.Index", counts: "pd.Series") -> list[str]:
     return sorted(names, key=lambda name: (-int(counts[name]), name))
 
 
-def _continuous(title: str, values: FloatArray, *, logarithmic: bool = False) -> Coloring:
+def _continuous(
+    title: str, values: FloatArray, *, logarithmic: bool = False, limits: tuple[float, float] | None = None
+) -> Coloring:
     """Bin one number per point, ``(heads, points)``.
 
-    One value in 200 at either end may lie beyond the range, so that outliers do not eat the scale.
+    Without limits, one value in 200 at either end may lie beyond the range, so that outliers do not eat the scale.
     """
     known = np.isfinite(values)
-    low, high = np.quantile(values[known], [0.005, 0.995]) if known.any() else (0.0, 1.0)
+    low, high = limits or (np.quantile(values[known], [0.005, 0.995]) if known.any() else (0.0, 1.0))
     high = high if high > low else low + 1.0
     scale = np.log1p if logarithmic else np.asarray
     share = (scale(np.clip(values, low, high)) - scale(low)) / (scale(high) - scale(low))
@@ -144,6 +155,17 @@ def _with_kinds(bins: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _norms(run: RunDirectory, title: str, heads: Sequence[tuple[int, int]]) -> Coloring:
     """Bin the norms of all heads on one scale: that heads and kinds differ is the finding."""
     return _continuous(title, np.stack([run.norms(*head) for head in heads]))
+
+
+def _kept(run: RunDirectory, name: str, heads: Sequence[tuple[int, int]], map_name: str | None) -> Coloring:
+    """Bin what a map keeps of each point from 0 to 1, so that colours compare between heads and maps."""
+    if map_name is None or not run.has_faithfulness(map_name):
+        values = np.full((len(heads), 2 * run.num_tokens), np.nan, np.float32)
+    else:
+        column = list(KEPT).index(name)
+        layers = {layer: run.faithfulness(map_name, layer)[:, :, column] for layer in dict(heads)}
+        values = np.stack([layers[layer][head] for layer, head in heads])
+    return _continuous(KEPT[name], values, limits=(0.0, 1.0))
 
 
 def _class_of(text: str) -> str:

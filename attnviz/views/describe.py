@@ -6,6 +6,7 @@ token stays one line; whoever writes HTML escapes it all the same.
 
 import pandas as pd
 
+from attnviz.metrics import HEADLINES
 from attnviz.store import RunDirectory
 
 __all__ = ["describe_token", "excerpt", "patch_name", "score_phrases", "show_text"]
@@ -56,9 +57,10 @@ def patch_name(run: RunDirectory, token: int) -> str:
 
 
 def score_phrases(scores: pd.DataFrame, layer: int, head: int) -> list[str]:
-    """Return a map's scores of one head, ready to be shown: ``trustworthiness 0.97``."""
+    """Return a map's most telling scores of one head, ready to be shown: ``trustworthiness 0.97``."""
     rows = scores.loc[[(layer, head)]]
-    return [f"{str(name).replace('_', ' ')} {float(rows[name].iloc[0]):.2f}" for name in rows.columns]
+    shown = [name for name in HEADLINES if name in rows]
+    return [f"{name.replace('_', ' ')} {float(rows[name].iloc[0]):.2f}" for name in shown]
 
 
 def _visible(character: str) -> str:

@@ -1,7 +1,8 @@
 """The wall: every head of a map as one tile of a grid, layers down and heads across, ready to be rastered.
 
 A tile is one unit wide and high. Each head is centred in its tile and scaled by one factor for all axes, because the
-distances are what the map is about; heads differ in scale, so distances compare within a tile only. The points lie as
+distances are what the map is about; heads differ in scale, so distances compare within a tile only. How a map is turned means
+nothing either: on request every head is turned and flipped to lie like the one before it. The points lie as
 ``(tiles, points, dims)`` in float32, so that a zoomed window touches nothing but the tiles it shows.
 """
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from attnviz.maps import align_heads
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray
 
@@ -71,8 +73,14 @@ class Wall:
         return np.flatnonzero((x > x0 - 0.5) & (x < x1 + 0.5) & (y > y0 - 0.5) & (y < y1 + 0.5)).astype(np.int32)
 
 
-def prepare_wall(run: RunDirectory, name: str) -> Wall:
+def prepare_wall(run: RunDirectory, name: str, *, alike: bool = False) -> Wall:
     """Read a map and place every head in its tile.
+
+    Parameters
+    ----------
+    alike
+        Whether each head is turned and flipped to lie like the one to its left, and the first of a layer like the first of the
+        layer above. Distances within a head stay.
 
     Raises
     ------
@@ -80,8 +88,9 @@ def prepare_wall(run: RunDirectory, name: str) -> Wall:
         If the run has no such map or a file of it is missing.
     """
     tiles, placed = [], []
-    for row, layer in enumerate(run.layers):
-        for head, points in enumerate(run.coordinates(name, layer)):
+    layers = (run.coordinates(name, layer) for layer in run.layers)
+    for row, (layer, heads) in enumerate(zip(run.layers, align_heads(layers) if alike else layers, strict=True)):
+        for head, points in enumerate(heads):
             tiles.append(Tile(layer, head, row, head))
             placed.append(_fit(points))
     points = np.stack(placed)

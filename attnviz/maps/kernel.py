@@ -1,0 +1,231 @@
+"""The compiled kernel: points pulled along the edges of a graph and pushed from random others, one head on one thread.
+
+Receives a start, a weighted graph and a curve; gives coordinates. It is UMAP's optimisation (McInnes, Healy and Melville, 2018;
+negative sampling after Tang et al., *LargeVis*, 2016) arranged for speed: vertices in turn, each moved on its own edges with
+twice the pull, in place of both ends of every edge; and the points that push it a *block of neighbours in memory*, which the
+processor handles eight or sixteen at once. Points lie in a random order, so that a block is a random sample.
+
+20,000 points × 15 neighbours, one core of two shared ones, 2026-11-21, six heads of MiniLM, mean trustworthiness:
+umap-learn with its defaults 0.936 in 4.1–5.6 s on both cores; here, Cauchy curve, rounds / pushing points for each pull /
+spread of the start: 50/5/10 0.935 in 0.19 s · 50/8/10 0.939 in 0.23 s · 50/8/20 0.942 · 75/8/20 0.948 in 0.34 s · 100/8/10 0.945 in
+0.46 s · 100/15/10 0.950 in 0.63 s · 30/15/20 and twice the rate 0.925 · 200/5/2.5 0.938 in 0.75 s. A narrow start
+(2.5) lost 0.3 to 1 %. Vertices in random order with single pushing points took 0.93 s for 100 rounds: the blocks are what
+gains. The (a, b) curve takes 0.61 s where Cauchy's takes 0.28 s, with the same trustworthiness (0.9415 and 0.9410).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
+from scipy.sparse import csr_array
+
+from attnviz.types import FloatArray
+
+__all__ = ["CAUCHY", "FAST", "Curve", "layout", "power"]
+
+# What the compiler may reorder. Not "nnan" and "ninf": coordinates that run away must be seen by the caller.
+FAST = {"contract", "arcp", "reassoc", "nsz"}
+_LONGEST = np.float32(4)  # the longest step along an axis for one pull or push, as in UMAP
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """How strongly two points at distance d want to be one: 1 / (1 + a d^(2b))."""
+
+    a: float
+    b: float
+
+
+CAUCHY = Curve(1.0, 1.0)
+"""The curve of t-SNE; it needs no powers and has the heavier tail."""
+
+
+def layout(
+    start: FloatArray,
+    graph: csr_array,
+    curve: Curve = CAUCHY,
+    *,
+    epochs: int,
+    negatives: int,
+    seed: int,
+    rate: float = 1.0,
+) -> FloatArray:
+    """Return where the points of a graph come to lie, ``(points, dims)``.
+
+    Parameters
+    ----------
+    start
+        ``(points, dims)``, dims 2 or 3, some 10 units wide.
+    graph
+        Symmetric weights, ``(points, points)``. An edge is pulled in a share of the rounds: its weight over the largest.
+    epochs
+        Rounds over all points. The steps shorten to nothing.
+    negatives
+        How many random points push for each pull.
+    seed
+        Equal arguments give equal bytes on equal processors.
+    rate
+        Length of the first steps.
+    """
+    points, dims = start.shape
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(points)
+    shuffled = csr_array(graph[order][:, order])
+    shuffled.sort_indices()
+    axes = np.ascontiguousarray(start[order].T, dtype=np.float32)
+    every = _rounds_between(shuffled.data, epochs)
+    curve32 = np.float32(curve.a), np.float32(curve.b)
+    state = np.array([rng.integers(1, 2**63)], np.uint64)
+    run = _compiled(dims, curve == CAUCHY)
+    run(axes, shuffled.indptr, shuffled.indices, every, epochs, negatives, state, np.float32(rate), *curve32)
+    placed = np.empty((points, dims), np.float32)
+    placed[order] = axes.T
+    return placed
+
+
+def _rounds_between(weights: FloatArray, epochs: int) -> FloatArray:
+    """Return after how many rounds each edge is pulled again: 1 for the heaviest, infinity for those too light to count."""
+    if len(weights) == 0:
+        return weights.astype(np.float32)
+    with np.errstate(divide="ignore", over="ignore"):
+        every = weights.max() / weights
+    return np.where(every <= epochs, every, np.inf).astype(np.float32)
+
+
+@intrinsic
+def _bits(context: Any, value: Any) -> Any:
+    """Read a float32's bits as an int32."""
+    return numba.int32(numba.float32), lambda context, builder, signature, args: builder.bitcast(
+        args[0], ir.IntType(32)
+    )
+
+
+@intrinsic
+def _float(context: Any, value: Any) -> Any:
+    """Read an int32's bits as a float32."""
+    return numba.float32(numba.int32), lambda context, builder, signature, args: builder.bitcast(
+        args[0], ir.FloatType()
+    )
+
+
+@numba.njit(inline="always", fastmath=FAST)
+def power(base: Any, exponent: Any) -> Any:
+    """Return ``base ** exponent`` of a positive float32 within 3e-4, without a call, so that loops over it are vectorised.
+
+    The exponent's bits give the whole part of the logarithm, polynomials the rest; the library's function took 20 times as long.
+    """
+    f = np.float32
+    bits = _bits(base)
+    whole = f((bits >> np.int32(23)) - np.int32(127))
+    m = _float((bits & np.int32(0x7FFFFF)) | np.int32(0x3F800000))
+    log = whole + (
+        (((f(-0.07915817) * m + f(0.62887365)) * m + f(-2.08121425)) * m + f(4.02854804)) * m + f(-2.4968461)
+    )
+    product = min(max(exponent * log, f(-100)), f(100))
+    floor = np.floor(product)
+    rest = product - floor
+    scale = _float((np.int32(floor) + np.int32(127)) << np.int32(23))
+    return (((f(0.07902041) * rest + f(0.22412837)) * rest + f(0.69683624)) * rest + f(0.99981246)) * scale
+
+
+def _forces(cauchy: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return what multiplies the difference of two points in a pull and in a push, of their squared distance, a and b."""
+    one, two, near, least = np.float32(1), np.float32(2), np.float32(1e-3), np.float32(1e-12)
+
+    @numba.njit(inline="always", fastmath=FAST)
+    def pull(squared: Any, a: Any, b: Any) -> Any:
+        if cauchy:
+            return two / (one + squared)
+        some = max(squared, least)
+        raised = power(some, b)
+        return two * a * b * raised / (some * (one + a * raised))
+
+    @numba.njit(inline="always", fastmath=FAST)
+    def push(squared: Any, a: Any, b: Any) -> Any:
+        if cauchy:
+            return two / ((near + squared) * (one + squared))
+        return two * b / ((near + squared) * (one + a * power(max(squared, least), b)))
+
+    return pull, push
+
+
+@numba.njit(inline="always", fastmath=FAST)
+def _clip(step: Any) -> Any:
+    return min(max(step, -_LONGEST), _LONGEST)
+
+
+@lru_cache
+def _compiled(dims: int, cauchy: bool) -> Callable[..., None]:
+    """Return the kernel for 2 or 3 dimensions and for one of the two curves."""
+    pull, push = _forces(cauchy)
+    two = np.float32(2)
+
+    @numba.njit(nogil=True, fastmath=FAST, boundscheck=False, cache=True)
+    def run(
+        axes: Any,
+        indptr: Any,
+        indices: Any,
+        every: Any,
+        epochs: Any,
+        negatives: Any,
+        state: Any,
+        rate: Any,
+        a: Any,
+        b: Any,
+    ) -> None:
+        points = axes.shape[1]
+        due = every.copy()
+        x, y, z = axes[0], axes[1], axes[dims - 1]
+        for epoch in range(epochs):
+            now, step = np.float32(epoch), rate * np.float32(1 - epoch / epochs)
+            for i in range(points):
+                here_x, here_y, here_z = x[i], y[i], z[i]
+                pulls = 0
+                for edge in range(indptr[i], indptr[i + 1]):
+                    if due[edge] <= now:
+                        due[edge] += every[edge]
+                        pulls += 1
+                        j = indices[edge]
+                        dx, dy, dz = x[j] - here_x, y[j] - here_y, z[j] - here_z
+                        squared = dx * dx + dy * dy
+                        if dims == 3:
+                            squared += dz * dz
+                        force = two * pull(squared, a, b)
+                        here_x += step * _clip(force * dx)
+                        here_y += step * _clip(force * dy)
+                        if dims == 3:
+                            here_z += step * _clip(force * dz)
+                block = min(pulls * negatives, points)
+                if block > 0:
+                    number = state[0]
+                    number ^= number << np.uint64(13)
+                    number ^= number >> np.uint64(7)
+                    number ^= number << np.uint64(17)
+                    state[0] = number
+                    first = np.int64((number >> np.uint64(11)) % np.uint64(points - block + 1))
+                    push_x, push_y, push_z = np.float32(0), np.float32(0), np.float32(0)
+                    for j in range(first, first + block):
+                        dx, dy, dz = here_x - x[j], here_y - y[j], here_z - z[j]
+                        squared = dx * dx + dy * dy
+                        if dims == 3:
+                            squared += dz * dz
+                        force = push(squared, a, b)
+                        push_x += _clip(force * dx)
+                        push_y += _clip(force * dy)
+                        if dims == 3:
+                            push_z += _clip(force * dz)
+                    here_x += step * push_x
+                    here_y += step * push_y
+                    if dims == 3:
+                        here_z += step * push_z
+                x[i], y[i] = here_x, here_y
+                if dims == 3:
+                    z[i] = here_z
+
+    compiled: Callable[..., None] = run
+    return compiled
