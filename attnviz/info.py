@@ -69,6 +69,8 @@ def _map(run: RunDirectory, name: str) -> dict[str, Any]:
         "dims": info.spec.dims,
         "parameters": dict(info.spec.parameters),
         "seed": info.seed,
+        "device": info.device,
+        "neighbors_recall": round(float(scores["neighbors_recall"].min()), 4) if "neighbors_recall" in scores else 1.0,
         "seconds": round(sum(info.seconds.values()), 3),
         "scores": {
             metric: {how: round(float(getattr(scores[metric], how)()), 4) for how in ("mean", "min", "max")}

@@ -134,7 +134,10 @@ def faithfulness_schema() -> pa.Schema:
 
 
 def scores_schema(metrics: Iterable[str]) -> pa.Schema:
-    """Return the schema of ``scores/map=NAME/layer=L/part-0.parquet``: one row per head, one column per metric."""
+    """Return the schema of ``scores/map=NAME/layer=L/part-0.parquet``: one row per head, one column per metric.
+
+    The last column of a run is ``neighbors_recall``: the share of true neighbours that the search found, 1 where it was exact.
+    """
     return pa.schema(
         [
             pa.field("head", pa.int16(), nullable=False),

@@ -103,7 +103,8 @@ def test_maps_come_with_scores(finished):
     assert finished.maps["pca_3d"].spec.dims == 3
     scores = finished.scores("pca")
     assert len(scores) == 8
-    assert set(scores) == set(METRICS)
+    assert set(scores) == {*METRICS, "neighbors_recall"}
+    assert (scores["neighbors_recall"] == 1).all()
     joined = finished.head_scores()
     assert joined["pca_3d.trust_key"].tolist() == finished.scores("pca_3d")["trust_key"].tolist()
     assert scores.notna().all().all()
@@ -127,7 +128,7 @@ def test_scores_are_those_of_the_stored_vectors_under_the_layers_mask(finished):
     seed = head_seed(finished.manifest.seed, 1, 2)
     placed = finished.coordinates("pca", 1, 2)
     assert head.layer.causal
-    for name, stored in finished.scores("pca").loc[(1, 2)].items():
+    for name, stored in finished.scores("pca").loc[(1, 2), [*METRICS]].items():
         assert METRICS[name](space, placed, seed=seed) == pytest.approx(stored, abs=1e-6), name
 
 

@@ -114,6 +114,11 @@ def description(given: dict[str, Any]) -> None:
     if given["check"] is not None:
         console.print(f"check      rebuilt attention within {given['check']:.1e} of the model's own")
     console.print(_maps_table(given["maps"]) if given["maps"] else "maps       none yet: attnviz project RUN umap")
+    for name, described in given["maps"].items():
+        if described["neighbors_recall"] < 1:
+            console.print(
+                f"{escape(name)}: neighbours by near blocks, {described['neighbors_recall']:.1%} found at least"
+            )
 
 
 def head_scores(given: dict[str, Any]) -> None:

@@ -81,6 +81,7 @@ class HeadMaps:
     coordinates: Mapping[str, FloatArray]  # (points, dims): the queries, then the keys
     scores: Mapping[str, Mapping[str, float]]
     faithfulness: Mapping[str, FloatArray]  # (points, 2): shares of each point's neighbours and attention that are kept
+    recall: float  # share of true neighbours found, measured on a sample; 1: exact
     seconds: Mapping[str, float]  # of placing; the shared neighbours are under "neighbors", judging under "scores"
 
 
@@ -202,7 +203,7 @@ def judged(
         verdicts = {name: judge(placed) for name, placed in coordinates.items()}
     scores = {name: verdict[0] for name, verdict in verdicts.items()}
     faithfulness = {name: verdict[1] for name, verdict in verdicts.items()}
-    return HeadMaps(layer, head, seed, coordinates, scores, faithfulness, seconds)
+    return HeadMaps(layer, head, seed, coordinates, scores, faithfulness, near.recall, seconds)
 
 
 @contextmanager

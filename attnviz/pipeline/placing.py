@@ -7,7 +7,7 @@ A layer's map is complete when its coordinates, its scores and the faithfulness 
 import itertools
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -41,6 +41,20 @@ class LoadHead:
         return vectors.query, vectors.key, Sequences(run.bounds, run.layers[layer])
 
 
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Seconds that a map took."""
+
+    by_layer: dict[str, float] = field(default_factory=dict)  # of placing
+    shared: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SHARED, 0.0))
+
+    def add(self, name: str, layer: int, placed: Sequence[HeadMaps], *, together: int) -> None:
+        """Add a layer's heads, of which ``together`` maps were made at once."""
+        self.by_layer[str(layer)] = round(sum(result.seconds[name] for result in placed), 3)
+        for stage in SHARED:
+            self.shared[stage] += sum(result.seconds[stage] for result in placed) / together
+
+
 def make_maps(
     run: RunDirectory, specs: Sequence[MapSpec], *, workers: int, progress: Progress, device: str = "auto"
 ) -> None:
@@ -62,8 +76,7 @@ def make_maps(
                 f"{_describe(spec)} was asked for. Give the new one another name."
             )
     todo = [spec for spec in specs if spec.name not in done]
-    seconds: dict[str, dict[str, float]] = {spec.name: {} for spec in todo}
-    shared = {spec.name: dict.fromkeys(SHARED, 0.0) for spec in todo}
+    times = {spec.name: _Times() for spec in todo}
     device = choose_device(device) if todo else device
     work = _missing(run, todo)
     total = sum(info.num_heads for _, layers in work for info in layers)
@@ -83,12 +96,11 @@ def make_maps(
                 placed = [_told(result, count, total, progress) for result in of_layer]
                 for spec in missing:
                     _write_layer(run, spec, layer, placed)
-                    seconds[spec.name][str(layer)] = round(sum(result.seconds[spec.name] for result in placed), 3)
-                    for stage in SHARED:
-                        shared[spec.name][stage] += sum(result.seconds[stage] for result in placed) / len(missing)
+                    times[spec.name].add(spec.name, layer, placed, together=len(missing))
     for spec in todo:
+        seconds = times[spec.name]
         info_of_map = MapInfo(
-            spec, run.manifest.seed, tuple(METRICS), seconds[spec.name], versions(), shared[spec.name], device
+            spec, run.manifest.seed, tuple(METRICS), seconds.by_layer, versions(), seconds.shared, device
         )
         write.write_text(layout.map_dir(run.path, spec.name) / layout.MAP_FILE, to_json(info_of_map))
 
@@ -150,7 +162,7 @@ def _told(result: HeadMaps, count: Iterable[int], total: int, progress: Progress
 def _write_layer(run: RunDirectory, spec: MapSpec, layer: int, placed: Sequence[HeadMaps]) -> None:
     coordinates, scores, faithfulness = _files(run, spec, layer)
     write.write_coordinates(coordinates, [result.coordinates[spec.name] for result in placed])
-    write.write_scores(scores, [result.scores[spec.name] for result in placed])
+    write.write_scores(scores, [{**result.scores[spec.name], "neighbors_recall": result.recall} for result in placed])
     write.write_faithfulness(faithfulness, [result.faithfulness[spec.name] for result in placed])
 
 
