@@ -12,11 +12,11 @@ spread of the start: 50/5/10 0.935 in 0.19 s · 50/8/10 0.939 in 0.23 s · 50/8/
 (2.5) lost 0.3 to 1 %. Vertices in random order with single pushing points took 0.93 s for 100 rounds: the blocks are what
 gains. The (a, b) curve takes 0.61 s where Cauchy's takes 0.28 s, with the same trustworthiness (0.9415 and 0.9410).
 
-All 72 heads of MiniLM, 20,000 points each, neighbours and layout, two cores: 27.0 s (three times), umap-learn with its defaults 382 s:
-14 times faster, trustworthiness 0.953 against 0.948 (tests/bench/maps_speed.py). One head, one thread, neighbours · UMAP · attention
-map in seconds (maps_scale.py): 5,000 points 0.05 · 0.3 · 0.6; 20,000 0.3 · 0.6 · 1.6; 80,000 2.2 · 2.5 · 7.8; 320,000 27 · 9.5 · 52,
-with 0.5 GB: time grows as points^1.08. AttentionViz's six kinds of map take 57.7 s for a head of 10,000 points, ours and the attention
-map 1.96 s: 29 times faster (maps_peers.py).
+All 72 heads of MiniLM, 20,000 points each, neighbours and layout, two cores: 27.0 s (three times), umap-learn with its defaults
+382 s: 14 times faster, trustworthiness 0.953 against 0.948 (tests/bench/maps_speed.py). One head, one thread, neighbours · UMAP
+· attention map in seconds (maps_scale.py): 5,000 points 0.05 · 0.3 · 0.6; 20,000 0.3 · 0.6 · 1.6; 80,000 2.2 · 2.5 · 7.8;
+320,000 27 · 9.5 · 52, with 0.5 GB: time grows as points^1.08. AttentionViz's six kinds of map take 57.7 s for a head of 10,000
+points, ours and the attention map 1.96 s: 29 times faster (maps_peers.py).
 """
 
 from collections.abc import Callable

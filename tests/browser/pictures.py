@@ -17,14 +17,15 @@ ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "dashboards" / "pictures"
 RUNS = ("data/runs/minilm_docs", "data/runs/digits_vit")
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
-MINILM = {"run": "minilm_docs", "map": "umap"}
+MINILM = {"run": "minilm_docs", "map": "attention"}
 DIGITS = {"run": "digits_vit", "map": "umap"}
 PICTURES = {
-    "minilm-all-heads": (MINILM | {"color": "position"}, DESK),
+    "minilm-all-heads": (MINILM, DESK),
+    "minilm-all-heads-umap": (MINILM | {"map": "umap", "color": "position"}, DESK),
     "minilm-all-heads-dark": (MINILM | {"theme": "dark"}, DESK),
     "minilm-search": (MINILM | {"search": "array", "theme": "dark"}, DESK),
-    "minilm-one-head": (MINILM | {"color": "position", "view": "head", "layer": 2, "head": 0, "token": 1003}, DESK),
-    "minilm-phone": (MINILM | {"color": "position"}, PHONE),
+    "minilm-one-head": (MINILM | {"view": "head", "layer": 2, "head": 0, "token": 1003}, DESK),
+    "minilm-phone": (MINILM, PHONE),
     "digits-all-heads": (DIGITS | {"color": "data:label"}, DESK),
     "digits-one-head": (DIGITS | {"color": "data:label", "view": "head", "layer": 3, "head": 1, "token": 1011}, DESK),
     "digits-one-head-dark": (
