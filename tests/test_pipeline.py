@@ -197,8 +197,8 @@ KILLED = """
     ("stage", "place"),
     [
         ("vectors", "layer=1/shard-00002"),
-        ("coordinates", "pca/layer=1"),
-        ("coordinates", "pca_3d/layer=0"),
+        pytest.param("coordinates", "pca/layer=1", marks=pytest.mark.slow),
+        pytest.param("coordinates", "pca_3d/layer=0", marks=pytest.mark.slow),
         ("faithfulness", "map=pca/layer=1"),
     ],
 )
