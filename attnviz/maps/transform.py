@@ -10,13 +10,13 @@ a map of the rest, against the same points of a map of everything. Share of a po
 nearest in the joint space · share of a query's ten largest q·k among its fifty nearest keys, landed against full; last, how far
 from its place an old vector lands, over the distance of two random points (medians):
 
-  umap        0.575 against 0.585 · 0.055 against 0.064 · 0.003
-  neg_tsne    0.569 against 0.527 · 0.053 against 0.054 · 0.003
-  attention   0.345 against 0.403 · 0.612 against 0.562 · 0.009   it was made for the second: neighbours are the weaker side
+  umap        0.570 against 0.574 · 0.050 against 0.062 · 0.003
+  neg_tsne    0.560 against 0.529 · 0.057 against 0.056 · 0.003
+  attention   0.326 against 0.356 · 0.626 against 0.635 · 0.010   it was made for the second: neighbours are the weaker side
   umap-learn  0.645 against 0.635 · 0.151 against 0.163 · 0.004   two heads
   tsne        0.74, 0.45 against 0.75, 0.40 (of 50) · 0.003       two heads of 2,500 tokens
 
-100 new tokens take 16 ms (umap), 19 ms (attention), 20 to 35 ms (others) on free cores, up to 125 ms on busy ones; preparing a
+100 new tokens take 15 ms (umap), 24 ms (attention), 23 to 35 ms (others) on free cores, up to 125 ms on busy ones; preparing a
 head takes 2 ms, for attention 0.2 to 0.4 s. Left at the mean of their ties, points keep 0.50 of their neighbours instead of 0.68
 (umap) and 0.37 of attention instead of 0.63 (attention; three heads).
 """
