@@ -63,6 +63,9 @@ class TokenSequence:
     patch_row: NDArray[np.int16]  # -1 where the token is no patch
     patch_col: NDArray[np.int16]
     truncated: bool = False  # whether the text was longer than what the model takes
+    streams: Mapping[str, int] = field(default_factory=dict)  # tokens of each stream, in order; empty: all are of one
+    is_image: NDArray[np.bool_] | None = None  # where a sequence mixes text and image; None: all as the model's modality
+    is_generated: NDArray[np.bool_] | None = None  # written by the model; None: no token is
 
     def __len__(self) -> int:
         """Return the number of tokens."""

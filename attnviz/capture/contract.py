@@ -25,8 +25,12 @@ class Call:
     scaling: float
     causal: bool | None = None  # what the model says; None: it shows in the weights alone
     window: int | None = None
+    chunk: int | None = None
     softcap: float | None = None
-    weights: torch.Tensor | None = None  # the model's own, (batch, heads, tokens, tokens), where asked for
+    sinks: torch.Tensor | None = None  # (heads,): a logit of each head that no key has
+    added: torch.Tensor | None = None  # broadcasts to weights: position bias, and -inf or less than -1e4 where a key is hidden
+    weights: torch.Tensor | None = None  # the model's own, (batch, heads, queries, keys), where asked for
+    unrotated: tuple[torch.Tensor, torch.Tensor] | None = None  # query and key before RoPE, where asked for
 
 
 See = Callable[[Call], None]

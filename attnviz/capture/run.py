@@ -68,7 +68,7 @@ def capture(
         info = layers[seen]
         seen += 1
         if only is None or info.layer in only:
-            sink(layer_vectors(call, info, batch.lengths, getattr(torch, dtype)))
+            sink(layer_vectors(call, info, batch.lengths[""], getattr(torch, dtype)))
 
     with backend_of(model)(model.module, see):
         output = model.forward(batch)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from attnviz.errors import InputError, ModelError
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
-__all__ = ["Batch", "LoadedModel", "decoded", "image_sequence", "picture", "place_model"]
+__all__ = ["Batch", "LoadedModel", "decoded", "image_sequence", "picture", "place_model", "stream_lengths"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Batch:
     """Model inputs of several sequences, padded on the right."""
 
     inputs: Mapping[str, torch.Tensor]
-    lengths: tuple[int, ...]  # tokens of each sequence
+    lengths: Mapping[str, tuple[int, ...]]  # tokens of each sequence, by stream; "" names the only stream of most models
 
 
 class LoadedModel(Protocol):
@@ -28,6 +28,8 @@ class LoadedModel(Protocol):
     info: ModelInfo
     module: torch.nn.Module
     max_length: int | None  # tokens the model takes; None where that is fixed
+    windows: Mapping[str, NDArray[np.int32]]
+    """Where attention runs in windows, by module path: which token of its stream stands where, ``(windows, places)``; -1: padding."""
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
         """Turn a record into tokens or patches, cut at ``max_length``.
@@ -46,6 +48,12 @@ class LoadedModel(Protocol):
 
     def picture(self, sequence: TokenSequence) -> NDArray[np.uint8] | None:
         """Return the image as the model sees it, ``(height, width[, 3])``; None for texts."""
+
+
+def stream_lengths(sequences: Sequence[TokenSequence]) -> dict[str, tuple[int, ...]]:
+    """Return how many tokens each sequence has, by stream."""
+    names = sequences[0].streams or ("",)
+    return {name: tuple(sequence.streams.get(name, len(sequence)) for sequence in sequences) for name in names}
 
 
 def place_model(module: torch.nn.Module, spec: ModelSpec) -> torch.nn.Module:

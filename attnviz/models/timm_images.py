@@ -1,7 +1,8 @@
 """Vision models of timm, with the transform that their configuration names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from attnviz.errors import InputError, ModelError, nearest
-from attnviz.models.loaded import Batch, decoded, image_sequence, picture, place_model
+from attnviz.models.loaded import Batch, decoded, image_sequence, picture, place_model, stream_lengths
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
 __all__ = ["TimmModel", "load"]
@@ -35,6 +36,7 @@ class TimmModel:
     """A timm vision model with the transform of its ``pretrained_cfg``."""
 
     max_length: int | None = None
+    windows: Mapping[str, NDArray[np.int32]] = MappingProxyType({})
 
     def __init__(self, module: Any, spec: ModelSpec) -> None:
         data = timm.data.resolve_model_data_config(module)
@@ -66,7 +68,7 @@ class TimmModel:
         """Resize and normalise as the model's configuration says."""
         pixels = torch.stack([self._pixels(sequence.record) for sequence in sequences])
         weight = next(self.module.parameters())
-        return Batch({"x": pixels.to(weight)}, tuple(len(sequence) for sequence in sequences))
+        return Batch({"x": pixels.to(weight)}, stream_lengths(sequences))
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""

@@ -1,6 +1,7 @@
 """Vision models of transformers: ``AutoModel`` with its image processor."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import transformers
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
-from attnviz.models.loaded import Batch, decoded, image_sequence, picture, place_model
+from attnviz.models.loaded import Batch, decoded, image_sequence, picture, place_model, stream_lengths
 from attnviz.models.transformers_files import from_pretrained
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
@@ -33,6 +34,7 @@ class ImageModel:
     """A vision model with its image processor. Arguments as for ``TextModel``."""
 
     max_length: int | None = None
+    windows: Mapping[str, NDArray[np.int32]] = MappingProxyType({})
 
     def __init__(self, module: Any, processor: Any, spec: ModelSpec) -> None:
         self.module: Any = place_model(module, spec)
@@ -61,7 +63,7 @@ class ImageModel:
         """Resize and normalise as the model's processor does."""
         pixels = torch.stack([self._pixels(sequence.record) for sequence in sequences])
         weight = next(self.module.parameters())
-        return Batch({"pixel_values": pixels.to(weight)}, tuple(len(sequence) for sequence in sequences))
+        return Batch({"pixel_values": pixels.to(weight)}, stream_lengths(sequences))
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""

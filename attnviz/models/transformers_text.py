@@ -1,6 +1,7 @@
 """Language models of transformers: ``AutoModel`` with its fast tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import transformers
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
-from attnviz.models.loaded import Batch, place_model
+from attnviz.models.loaded import Batch, place_model, stream_lengths
 from attnviz.models.transformers_files import from_pretrained
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
@@ -38,6 +39,8 @@ class TextModel:
     tokenizer
         A fast tokenizer.
     """
+
+    windows: Mapping[str, NDArray[np.int32]] = MappingProxyType({})
 
     def __init__(self, module: Any, tokenizer: Any, spec: ModelSpec) -> None:
         if not getattr(tokenizer, "is_fast", False):
@@ -99,8 +102,7 @@ class TextModel:
     def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
         """Pad on the right; the segment goes in where the model has token types."""
         device = next(self.module.parameters()).device
-        lengths = tuple(len(sequence) for sequence in sequences)
-        shape = (len(sequences), max(lengths))
+        shape = (len(sequences), max(map(len, sequences)))
         ids = np.full(shape, self.tokenizer.pad_token_id, np.int64)
         mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for row, sequence in enumerate(sequences):
@@ -110,7 +112,7 @@ class TextModel:
         inputs = {"input_ids": ids, "attention_mask": mask}
         if "token_type_ids" in self.tokenizer.model_input_names:
             inputs["token_type_ids"] = types
-        return Batch({name: torch.from_numpy(values).to(device) for name, values in inputs.items()}, lengths)
+        return Batch({name: torch.from_numpy(values).to(device) for name, values in inputs.items()}, stream_lengths(sequences))
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""
