@@ -7,18 +7,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attnviz.api import Run, open, run
+    from attnviz.api import Run, capture, open, run
     from attnviz.errors import AttnvizError
     from attnviz.recipe import Recipe, load_recipe
     from attnviz.types import Attention
 
-__all__ = ["Attention", "AttnvizError", "Recipe", "Run", "__version__", "load_recipe", "open", "run"]
+__all__ = ["Attention", "AttnvizError", "Recipe", "Run", "__version__", "capture", "load_recipe", "open", "run"]
 
 _HOME = {
     "Attention": "types",
     "AttnvizError": "errors",
     "Recipe": "recipe",
     "Run": "api",
+    "capture": "api",
     "load_recipe": "recipe",
     "open": "api",
     "run": "api",

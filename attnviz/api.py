@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from attnviz.types import MapSpec, Progress
 if TYPE_CHECKING:
     from attnviz.maps import Landing
 
-__all__ = ["Run", "open", "run"]
+__all__ = ["Run", "capture", "open", "run"]
 
 
 class Run(RunDirectory):
@@ -154,6 +154,55 @@ def run(
     wanted = make_recipe(recipe, overrides) if isinstance(recipe, Mapping) else load_recipe(recipe, overrides)
     folder = Path(out) if out is not None else default_folder(wanted.name)
     run_recipe(wanted, folder, workers=workers or cores(), progress=progress or _silent, device=device, force=force)
+    return open(folder)
+
+
+def capture(
+    module: Any,
+    batches: Iterable[Any],
+    *,
+    tokens: Sequence[Sequence[str]] | None = None,
+    name: str | None = None,
+    out: str | Path | None = None,
+    maps: Sequence[str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Make a run of any torch module: its softmax attentions are seen as it runs, and layers are named by module paths.
+
+    Parameters
+    ----------
+    module
+        A ``torch.nn.Module`` that attends by ``scaled_dot_product_attention``, or by a product that enters a softmax.
+    batches
+        What it takes: tensors, lists of tensors, or named tensors, the batch along the first axis. Where a batch has an
+        ``attention_mask`` ``(batch, tokens)``, it says which tokens are no padding; padding is on the right.
+    tokens
+        The text of each token of each sequence; without it tokens are named by their positions.
+    name, out
+        The run's name (the module's class, if not given) and folder (``data/runs/NAME``).
+    maps
+        Map methods; pca, umap and attention, if not given.
+    overrides
+        Of a recipe's capture, normalize and maps: ``{"capture.dtype": "float32"}``.
+    workers, progress
+        As for ``run``.
+
+    Raises
+    ------
+    AttnvizError
+        As the stages raise: no attention was seen, or what would be stored does not give it back.
+    """
+    from attnviz.pipeline.module import run_module
+    from attnviz.recipe import make_recipe
+
+    name = name or type(module).__name__
+    given: dict[str, Any] = {"name": name, "model": {"id": name}, "data": {"source": "batches in memory"}}
+    given |= {"maps": {method: {} for method in maps}} if maps is not None else {}
+    folder = Path(out) if out is not None else default_folder(name)
+    recipe = make_recipe(given, overrides)
+    run_module(module, batches, recipe, folder, tokens=tokens, workers=workers or cores(), progress=progress or _silent)
     return open(folder)
 
 

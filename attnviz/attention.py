@@ -1,54 +1,162 @@
 """Attention rebuilt from stored queries and keys: the one place that knows the formula.
 
 Attention is never stored as n × n matrices; every view and metric asks here. What a layer does to ``q·k`` is in its
-``LayerInfo``: scaling, then soft-capping, then the mask.
+``LayerInfo``: RoPE where the vectors lack it, scaling, soft-capping, bias, the mask, and in the sum of softmax its sink.
 """
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attnviz.types import FloatArray, LayerInfo
+from attnviz.types import FloatArray, LayerInfo, Sequences, Terms
 
-__all__ = ["logits", "logsumexp", "visible", "weights"]
+__all__ = ["Reach", "bias", "logits", "logsumexp", "rotated", "visible", "weights", "within_sequences"]
+
+Positions = NDArray[np.integer] | None
+_NOTHING = Terms()
 
 
-def visible(queries: int, keys: int, layer: LayerInfo) -> NDArray[np.bool_]:
+def visible(queries: NDArray[np.integer] | int, keys: NDArray[np.integer] | int, layer: LayerInfo) -> NDArray[np.bool_]:
     """Return which keys each query may see, ``(queries, keys)``.
 
-    A causal query sees its own position and earlier ones; with a window, only keys less than ``layer.window`` away.
+    A causal query sees its own position and earlier ones; with a window, only keys less than ``layer.window`` away; with chunks or
+    groups, only keys of its own.
+
+    Parameters
+    ----------
+    queries, keys
+        Their positions in the sequence, or how many there are from its start.
     """
-    distance = np.arange(queries)[:, None] - np.arange(keys)[None, :]
-    seen = distance >= 0 if layer.causal else np.ones((queries, keys), dtype=bool)
+    rows = (queries if isinstance(queries, np.ndarray) else np.arange(queries))[:, None]
+    columns = (keys if isinstance(keys, np.ndarray) else np.arange(keys))[None, :]
+    seen = columns <= rows if layer.causal else np.ones((rows.size, columns.size), dtype=bool)
     if layer.window is not None:
-        seen &= np.abs(distance) < layer.window
+        seen &= np.abs(rows - columns) < layer.window
+    if layer.chunk is not None:
+        seen &= rows // layer.chunk == columns // layer.chunk
+    if layer.terms is not None and layer.terms.group is not None:
+        seen &= layer.terms.group[rows] == layer.terms.group[columns]
     return seen
 
 
-def logits(query: FloatArray, key: FloatArray, layer: LayerInfo) -> FloatArray:
+def bias(queries: NDArray[np.integer], keys: NDArray[np.integer], terms: Terms) -> FloatArray | None:
+    """Return what is added to the logits of pairs of positions, ``(..., queries, keys)``; None if nothing is."""
+    if terms.by_distance is not None:
+        reach = terms.by_distance.shape[-1] // 2
+        between: FloatArray = terms.by_distance[..., np.clip(keys[None, :] - queries[:, None] + reach, 0, 2 * reach)]
+        return between
+    if terms.by_place is None:
+        return None
+    rows, columns = (which if terms.place is None else terms.place[which] for which in (queries, keys))
+    placed: FloatArray = terms.by_place[..., rows[:, None], columns[None, :]]
+    return placed
+
+
+def rotated(vectors: FloatArray, positions: NDArray[np.integer], layer: LayerInfo) -> FloatArray:
+    """Return vectors with the RoPE that they still lack; as they are, where they lack none. ``(..., positions, head_dim)``."""
+    if layer.terms is None or layer.terms.rotation is None:
+        return vectors
+    cosine, sine = layer.terms.rotation[:, positions]
+    result: FloatArray = vectors * cosine + vectors[..., layer.terms.partner] * sine
+    return result
+
+
+def logits(
+    query: FloatArray, key: FloatArray, layer: LayerInfo, *, queries: Positions = None, keys: Positions = None
+) -> FloatArray:
     """Return the logits of one sequence, ``(..., queries, keys)``; keys that may not be seen are ``-inf``.
 
     Parameters
     ----------
     query, key
-        ``(..., tokens, head_dim)``, tokens of one whole sequence.
+        ``(..., queries, head_dim)`` and ``(..., keys, head_dim)``, of one sequence. Where they are of one head, without an axis of
+        heads, ``layer`` is ``LayerInfo.of_head``.
     layer
         What the layer does to ``q·k``.
+    queries, keys
+        Their positions in the sequence; all from its start, if not given.
     """
+    terms = layer.terms or _NOTHING
+    rows = np.arange(query.shape[-2]) if queries is None else queries
+    columns = np.arange(key.shape[-2]) if keys is None else keys
+    query, key = rotated(query, rows, layer), rotated(key, columns, layer)
     scores = np.matmul(query, np.swapaxes(key, -1, -2), dtype=np.float32) * np.float32(layer.scaling)
     if layer.softcap is not None:
         scores = layer.softcap * np.tanh(scores / layer.softcap)
-    return np.where(visible(scores.shape[-2], scores.shape[-1], layer), scores, -np.inf).astype(np.float32)
+    if (added := bias(rows, columns, terms)) is not None:
+        scores = scores + added
+    return np.where(visible(rows, columns, layer), scores, -np.inf).astype(np.float32)
 
 
-def logsumexp(scores: FloatArray) -> FloatArray:
-    """Return log Σ exp over the keys, ``(..., queries)``."""
+def logsumexp(scores: FloatArray, sinks: FloatArray | None = None) -> FloatArray:
+    """Return log Σ exp over the keys, and over the head's sink where it has one, ``(..., queries)``."""
     largest: FloatArray = scores.max(axis=-1)
+    if sinks is not None:
+        largest = np.maximum(largest, np.asarray(sinks)[..., None])
     total: FloatArray = np.exp(scores - largest[..., None]).sum(axis=-1)
+    if sinks is not None:
+        total = total + np.exp(np.asarray(sinks)[..., None] - largest)
     return largest + np.log(total)
 
 
-def weights(query: FloatArray, key: FloatArray, layer: LayerInfo) -> FloatArray:
-    """Return softmax attention of one sequence, ``(..., queries, keys)``; rows sum to 1. Arguments as for ``logits``."""
-    scores = logits(query, key, layer)
-    result: FloatArray = np.exp(scores - logsumexp(scores)[..., None])
+def weights(
+    query: FloatArray, key: FloatArray, layer: LayerInfo, *, queries: Positions = None, keys: Positions = None
+) -> FloatArray:
+    """Return softmax attention of one sequence, ``(..., queries, keys)``; rows sum to 1, to less with a sink.
+
+    Arguments as for ``logits``.
+    """
+    scores = logits(query, key, layer, queries=queries, keys=keys)
+    sinks = layer.terms.sinks if layer.terms is not None else None
+    result: FloatArray = np.exp(scores - logsumexp(scores, sinks)[..., None])
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The keys that each query may see in its sequence: ``first`` to ``stop - 1``, ``(queries,)`` each.
+
+    One stretch of keys, told by the query's position: a sequence of any length costs as much as its tokens, not as their square.
+    """
+
+    first: NDArray[np.int64]
+    stop: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sequences: Sequences) -> "Reach":
+        """Return the reach of every query of a head."""
+        lengths, layer = np.diff(sequences.bounds), sequences.layer
+        first, stop = (np.repeat(bounds, lengths) for bounds in (sequences.key_bounds[:-1], sequences.key_bounds[1:]))
+        if not (layer.causal or layer.window or layer.chunk):
+            return cls(first, stop)
+        position = np.arange(sequences.bounds[-1]) - np.repeat(sequences.bounds[:-1], lengths)
+        longest = int(lengths.max())
+        rule = replace(layer, chunk=None, terms=None)  # which depends on the distance alone
+        back = int(visible(longest, 1, rule).sum()) - 1  # the mask of every later query on the first key
+        ahead = int(visible(1, longest, rule).sum())
+        begin = position - back
+        if layer.chunk is not None:
+            begin = np.maximum(begin, position // layer.chunk * layer.chunk)
+            ahead = ahead if layer.causal else longest
+            stop = np.minimum(stop, first + (position // layer.chunk + 1) * layer.chunk)
+        return cls(np.maximum(first, first + begin), np.minimum(stop, first + position + ahead))
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many keys each query sees."""
+        return self.stop - self.first
+
+
+def within_sequences(
+    query: FloatArray, key: FloatArray, sequences: Sequences
+) -> Iterator[tuple[slice, slice, FloatArray]]:
+    """Yield for each sequence of one head which queries and keys stand in it, and their attention weights, ``(queries, keys)``."""
+    for (first, last), (first_key, last_key) in zip(
+        itertools.pairwise(sequences.bounds), itertools.pairwise(sequences.key_bounds), strict=True
+    ):
+        rows, columns = slice(int(first), int(last)), slice(int(first_key), int(last_key))
+        where = None if sequences.positions is None else sequences.positions[rows]
+        yield rows, columns, weights(query[rows], key[columns], sequences.layer, queries=where, keys=where)

@@ -6,6 +6,7 @@ from typing import Any
 
 from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory
+from attnviz.types import LayerInfo
 
 __all__ = ["describe", "describe_heads"]
 
@@ -13,18 +14,20 @@ __all__ = ["describe", "describe_heads"]
 def describe(run: RunDirectory) -> dict[str, Any]:
     """Return what a run holds: model, sizes, maps with the mean and range of their scores, and provenance.
 
-    Sizes are bytes on disk by part; scores are taken over heads.
+    Sizes are bytes on disk by part; scores are taken over heads. ``streams`` is empty where all tokens are of one; where there are
+    several, heads differ in their points: ``points_per_head`` is the most, and each layer tells its own.
     """
     manifest = run.manifest
     return {
         "name": run.name,
         "path": str(run.path),
         "model": dataclasses.asdict(manifest.model),
-        "layers": [dataclasses.asdict(layer) for layer in manifest.layers],
+        "layers": [_layer(run, layer) for layer in manifest.layers],
+        "streams": {name: int((run.tokens["stream"] == name).sum()) for name in run.streams if name},
         "sequences": run.num_sequences,
         "tokens": run.num_tokens,
         "heads": sum(layer.num_heads for layer in manifest.layers),
-        "points_per_head": 2 * run.num_tokens,
+        "points_per_head": max(_points(run, layer) for layer in run.layers),
         "attributes": list(manifest.attributes),
         "skipped": dict(manifest.skipped),
         "maps": {name: _map(run, name) for name in run.maps},
@@ -41,7 +44,7 @@ def describe(run: RunDirectory) -> dict[str, Any]:
 
 
 def describe_heads(run: RunDirectory, name: str | None = None) -> dict[str, Any]:
-    """Return the scores of a map head by head: ``map``, ``metrics``, and one row per head with layer, head and each score.
+    """Return the scores of a map head by head: ``map``, ``metrics``, ``labels`` of the layers by number, and one row per head.
 
     Parameters
     ----------
@@ -58,7 +61,18 @@ def describe_heads(run: RunDirectory, name: str | None = None) -> dict[str, Any]
     name = name or maps[0]
     table = run.heads[["joint_spearman"]].join(run.scores(name))
     rows = table.astype(float).round(4).reset_index().to_dict("records")
-    return {"map": name, "metrics": list(table.columns), "heads": rows}
+    labels = {str(layer): info.label for layer, info in run.layers.items()}
+    return {"map": name, "metrics": list(table.columns), "labels": labels, "heads": rows}
+
+
+def _layer(run: RunDirectory, layer: LayerInfo) -> dict[str, Any]:
+    points = run.points(layer.layer)
+    fields = dataclasses.asdict(layer) | {"label": layer.label, "queries": len(points.query), "keys": len(points.key)}
+    return {name: value for name, value in fields.items() if name != "terms"}  # arrays, which lie in files of their own
+
+
+def _points(run: RunDirectory, layer: int) -> int:
+    return sum(len(tokens) for _, tokens in run.points(layer).by_kind())
 
 
 def _map(run: RunDirectory, name: str) -> dict[str, Any]:

@@ -69,9 +69,9 @@ def joint(
     Parameters
     ----------
     query, key
-        ``(tokens, head_dim)``, finite, as captured.
+        ``(queries, head_dim)`` and ``(keys, head_dim)``, finite, as captured.
     sequences
-        To which sequence each token belongs; without it all belong to one, and every query sees every key.
+        To which sequence each belongs; without it all belong to one, and every query sees every key.
     options
         Whether keys are moved and norms balanced.
 
@@ -84,15 +84,15 @@ def joint(
     Raises
     ------
     MapError
-        If the shapes differ, if there are no tokens, if the sequences do not end at the last, or if a number is not finite, before
-        or after.
+        If the head dimensions differ, if there are none, if the sequences do not end at the last, or if a number is not finite,
+        before or after.
 
     Notes
     -----
     Translation and scaling are those of Yeh et al., *AttentionViz* (2023), with a closed form for c in place of their search.
     """
     query, key = np.asarray(query, np.float32), np.asarray(key, np.float32)
-    _check(query, key, sequences)
+    sequences = _check(query, key, sequences)
     # Rounded first: the run stores float32, and what it stores must be what was used.
     scale = np.float32(_balance(query, key)) if options.scale == "balance" else np.float32(1)
     with np.errstate(over="ignore"):  # what overflows is refused below, with the reason
@@ -107,7 +107,7 @@ def joint(
             f"Queries (median norm {_median_norm(query):.3g}) and keys (median norm {_median_norm(key):.3g}) leave the range "
             'of float32 when brought into one space. Give normalize.scale = "none", or leave this head out.'
         )
-    return Joint(moved_query, moved_key, shift, float(scale), sequences or Sequences.one(*query.shape))
+    return Joint(moved_query, moved_key, shift, float(scale), sequences)
 
 
 def _balance(query: FloatArray, key: FloatArray) -> float:
@@ -123,16 +123,18 @@ def _median_norm(vectors: FloatArray) -> float:
     return float(np.median(np.linalg.norm(wide, axis=1)))
 
 
-def _check(query: FloatArray, key: FloatArray, sequences: Sequences | None) -> None:
-    if query.ndim != 2 or query.shape != key.shape or query.size == 0:
+def _check(query: FloatArray, key: FloatArray, sequences: Sequences | None) -> Sequences:
+    if query.ndim != 2 or key.ndim != 2 or query.shape[1:] != key.shape[1:] or 0 in (query.size, key.size):
         raise MapError(
-            f"Queries {query.shape} and keys {key.shape} were given; both must be (tokens, head_dim), of the same tokens, at "
-            "least one. Give each query head the keys of its own kv_head."
+            f"Queries {query.shape} and keys {key.shape} were given; both must be (tokens, head_dim), with at least one token. "
+            "Give each query head the keys of its own kv_head."
         )
-    if sequences is not None and sequences.bounds[-1] != len(query):
+    sequences = sequences or Sequences.one(*query.shape)
+    ends = int(sequences.bounds[-1]), int(sequences.key_bounds[-1])
+    if ends != (len(query), len(key)):
         raise MapError(
-            f"{len(query)} tokens were given, and sequences that end at {sequences.bounds[-1]}. The bounds are the first token "
-            "of each sequence, then the number of tokens."
+            f"{len(query)} queries and {len(key)} keys were given, and sequences that end at {ends[0]} and {ends[1]}. The bounds "
+            "are the first query of each sequence, then the number of queries; the same for keys of other tokens."
         )
     for name, vectors in (("queries", query), ("keys", key)):
         if bad := int((~np.isfinite(vectors)).any(axis=1).sum()):
@@ -140,3 +142,4 @@ def _check(query: FloatArray, key: FloatArray, sequences: Sequences | None) -> N
                 f"{bad} of {len(vectors)} {name} hold NaN or infinity; a map needs finite vectors. Capture in float32 or "
                 "bfloat16 (float16 overflows in some models), or leave this head out."
             )
+    return sequences

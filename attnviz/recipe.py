@@ -7,6 +7,7 @@ value has its type, down to the parameters of each map. Nothing heavy is importe
 import dataclasses
 import hashlib
 import json
+import re
 import tomllib
 import types
 import typing
@@ -35,6 +36,7 @@ __all__ = [
 
 Section = TypeVar("Section")
 
+_SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}|://[^/\s]*:[^/\s]*@")
 _METHODS = ("pca", "umap", "attention")  # the maps of a recipe that names none
 
 
@@ -59,6 +61,8 @@ class CaptureSpec:
         None  # None: all; a number: the last so many; a list: these (negatives count back)
     )
     dtype: Literal["float16", "float32"] = "float16"
+    rope: Literal["after", "before"] = "after"  # keep vectors as they enter the product, or as they are before RoPE
+    generate: int = 0  # tokens that the model writes after each text, greedily, before all of it is captured
     batch_tokens: int = 4096  # padded tokens that run through the model at once
     shard_tokens: int = 8192  # a killed run resumes at its last complete shard
 
@@ -117,6 +121,11 @@ def make_recipe(given: Mapping[str, Any], overrides: Mapping[str, Any] | None = 
     for name, value in (("batch_tokens", recipe.capture.batch_tokens), ("shard_tokens", recipe.capture.shard_tokens)):
         if value < 1:
             raise RecipeError(f"capture.{name} is {value}; it must be at least 1.")
+    if recipe.capture.generate < 0:
+        raise RecipeError(
+            f"capture.generate is {recipe.capture.generate}; it must be 0, or a number of tokens to write."
+        )
+    _refuse_secrets(_plain(recipe), "recipe")
     return recipe
 
 
@@ -161,6 +170,18 @@ def to_toml(recipe: Recipe) -> str:
             *(f"{_key(key)} = {_toml(value)}" for key, value in values.items() if value is not None),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _refuse_secrets(value: Any, place: str) -> None:
+    """Refuse tokens and passwords, which a recipe would carry into the run; the message does not repeat them."""
+    if isinstance(value, str) and _SECRET.search(value):
+        raise RecipeError(
+            f"{place.removeprefix('recipe.')} holds a token or a password, and a recipe is kept with the run. Leave it out; "
+            "private models and data are read with the token in HF_TOKEN, which is written nowhere."
+        )
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        _refuse_secrets(item, f"{place}.{key}")
 
 
 def _find(source: str | Path) -> Path:

@@ -1,8 +1,11 @@
 """The run directory as a format: its Arrow schemas and its version. This file is the reference for other tools.
 
 Rows are aligned by position: row ``i`` of ``tokens.parquet`` is token ``i`` everywhere. A map holds the queries of tokens
-0…n-1, then their keys. Every shard and every layer file holds one row group per head, so that reading a head reads nothing
-else; ``token`` and ``head`` are stored all the same, so that any reader can join without knowing that.
+0…n-1, then their keys. A model with an encoder and a decoder, two towers or stages has several *streams* of tokens: a
+sequence holds one after the other, and a layer has queries of one stream and keys of one, so its files hold the rows of those
+tokens alone (in vectors, a token of the other stream has no query, or no key: null). Every shard and every layer file holds one
+row group per head, so that reading a head reads nothing else; ``token`` and ``head`` are stored all the same, so that any reader
+can join without knowing that.
 
 A map's scores lie in ``scores/map=NAME/layer=L`` and how far to trust each of its points in ``faithfulness/map=NAME/layer=L``,
 not in ``heads.parquet`` and not beside the coordinates: adding a map must rewrite nothing, and runs made before there was a
@@ -19,6 +22,7 @@ __all__ = [
     "READABLE_VERSIONS",
     "SCHEMA_VERSION",
     "SEQUENCES",
+    "TERMS",
     "TOKENS",
     "faithfulness_schema",
     "map_schema",
@@ -26,8 +30,8 @@ __all__ = [
     "vectors_schema",
 ]
 
-SCHEMA_VERSION = 1
-READABLE_VERSIONS = (1,)
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 
 _label = pa.dictionary(pa.int8(), pa.string())
 
@@ -54,9 +58,12 @@ TOKENS = pa.schema(
         pa.field("patch_row", pa.int16()),
         pa.field("patch_col", pa.int16()),
         pa.field("frequency", pa.int32(), nullable=False),  # how often its text occurs in this run
+        pa.field("stream", _label, nullable=False),  # "", or which of the model's streams; position counts within it
+        pa.field("modality", _label, nullable=False),  # "text" or "image"
+        pa.field("is_generated", pa.bool_(), nullable=False),  # written by the model
     ]
 )
-"""One row per token."""
+"""One row per token. Runs of version 1 lack the last three: they have one stream, one modality, and no generated token."""
 
 HEADS = pa.schema(
     [
@@ -72,6 +79,15 @@ HEADS = pa.schema(
     ]
 )
 """One row per head: how its vectors were brought into one space."""
+
+TERMS = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),  # of a field of ``types.Terms``, which says what it means
+        pa.field("shape", pa.list_(pa.int32()), nullable=False),
+        pa.field("values", pa.list_(pa.float32()), nullable=False),  # in row-major order
+    ]
+)
+"""``terms/layer=L/part-0.parquet``: what a layer adds to its logits (bias, sinks, groups), for layers that do."""
 
 IMAGES = pa.schema(
     [
@@ -97,12 +113,12 @@ def vectors_schema(head_dim: int, dtype: str = "float16") -> pa.Schema:
         [
             pa.field("head", pa.int16(), nullable=False),
             pa.field("token", pa.int32(), nullable=False),
-            pa.field("query", pa.list_(item, head_dim), nullable=False),
-            pa.field("key", pa.list_(item, head_dim), nullable=False),
-            pa.field("query_norm", pa.float32(), nullable=False),
-            pa.field("key_norm", pa.float32(), nullable=False),
-            pa.field("value_norm", pa.float32(), nullable=False),
-            pa.field("logsumexp", pa.float32(), nullable=False),
+            pa.field("query", pa.list_(item, head_dim)),
+            pa.field("key", pa.list_(item, head_dim)),
+            pa.field("query_norm", pa.float32()),
+            pa.field("key_norm", pa.float32()),
+            pa.field("value_norm", pa.float32()),
+            pa.field("logsumexp", pa.float32()),
         ]
     )
 

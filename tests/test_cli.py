@@ -6,7 +6,7 @@ import re
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from attnviz.cli import cli, main
 from attnviz.cli.verbs import VERBS
 from attnviz.metrics import METRICS
 from attnviz.store import RunDirectory, layout
+from attnviz.types import ModelSpec
 from tests import tiny
 from tests.fakes import write_fake_run
 
@@ -68,7 +69,9 @@ def test_every_verb_has_an_example_and_few_options(verb):
     shown = CliRunner().invoke(cli, [verb.name, "--help"])
     assert shown.exit_code == 0
     assert f"Example:  attnviz {verb.name}" in " ".join(shown.output.split()).replace("Example: ", "Example:  ")
-    assert len([parameter for parameter in verb.params if parameter.param_type_name == "option"]) <= 8
+    named = {field.name for field in fields(ModelSpec)}  # what names a model is a recipe's [model], told once
+    options = [one for one in verb.params if one.param_type_name == "option" and one.name not in named]
+    assert len(options) <= 8
 
 
 def test_run_info_export_and_again(attnviz_command, recipe, tmp_path):
@@ -131,15 +134,73 @@ def test_check_prints_a_table_and_exits_with_the_verdict(attnviz_command, model)
 
 
 def test_check_exits_1_when_attention_differs(monkeypatch, attnviz_command, model):
-    import attnviz.capture  # noqa: F401
+    import attnviz.capturing  # noqa: F401
 
-    module = sys.modules["attnviz.capture.check"]  # the package offers the function of that name
-    monkeypatch.setattr(
-        module, "weights", lambda query, key, info: np.zeros((4, query.shape[1], query.shape[1]), np.float32)
-    )
+    module = sys.modules["attnviz.capturing.check"]  # the package offers the function of that name
+    monkeypatch.setattr(module, "weights", lambda query, key, info, queries: np.zeros((4, len(queries), key.shape[1])))
     done = attnviz_command("check", model)
     assert done.returncode == 1
     assert "yes" not in done.stdout
+    done = attnviz_command("check", "--all-families", "--only", "llama")
+    assert done.returncode == 1
+    assert "0 of 1 families exact" in done.stdout
+
+
+def test_check_takes_what_a_recipe_says_of_a_model(attnviz_command, model):
+    done = attnviz_command("check", model, "--dtype", "bfloat16", "--device", "cpu", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["model"] == str(model)
+    assert [layer["layer"] for layer in told["layers"]] == ["0", "1"]
+    assert all(layer["ok"] and 1e-6 < layer["max_difference"] < 3e-2 for layer in told["layers"])
+    before = json.loads(attnviz_command("check", model, "--rope", "before", "--json").stdout)
+    assert all(layer["ok"] and layer["rebuilt"] and layer["rope"] == "before" for layer in before["layers"])
+
+
+def test_check_all_families_in_three_ways(attnviz_command):
+    chosen = ["check", "--all-families", "--only", "mistral", "--only", "beit", "--only", "longformer"]
+    done = attnviz_command(*chosen)
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
+    assert re.search(r"decoder +interface +2 4/2 +causal, window +\d\.\de-\d\d yes", rows["mistral"])
+    assert re.search(r"vision +interface +2 4/4 +bias +\d\.\de-\d\d yes", rows["beit"])
+    assert "longformer" in done.stdout
+    assert "2 of 2 families exact" in done.stdout
+    told = json.loads(attnviz_command(*chosen, "--json").stdout)
+    assert [(one["name"], one["ok"]) for one in told["families"]] == [("mistral", True), ("beit", True)]
+    assert [one["name"] for one in told["refused"]] == ["longformer"]
+    table = attnviz_command(*chosen, "--table").stdout
+    assert re.search(r"^\| transformers \| decoder \| 1 \| \d\.\de-\d\d \| mistral \|$", table, flags=re.M)
+
+
+def test_check_shows_the_family_that_differs_and_why(monkeypatch, attnviz_command):
+    from attnviz.errors import CaptureError
+    from attnviz.pipeline import checking
+
+    def changed(*_, **__):
+        raise CaptureError("Capturing changes the output of tiny/llama by 1.0e+00: it cannot be trusted.")
+
+    monkeypatch.setattr(checking, "check", changed)
+    done = attnviz_command("check", "--all-families", "--only", "llama")
+    assert done.returncode == 1
+    assert "no  Capturing changes the output of tiny/llama" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "was given neither"),
+        (["gpt2", "--all-families"], "was given MODEL 'gpt2' and --all-families"),
+        (["gpt2", "--only", "llama"], "--only goes with --all-families"),
+        (["gpt2", "--table"], "--table goes with --all-families"),
+        (["--all-families", "--dtype", "float16"], "--dtype goes with a MODEL"),
+        (["--all-families", "--table", "--json"], "Give one of them"),
+        (["--all-families", "--only", "lama"], "did you mean 'llama'"),
+    ],
+)
+def test_check_mistakes(attnviz_command, words, sentence):
+    done = attnviz_command("check", *words)
+    assert (done.returncode, sentence in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
 
 
 def test_project_adds_a_map(attnviz_command, fake):
@@ -148,6 +209,20 @@ def test_project_adds_a_map(attnviz_command, fake):
     assert "flat" in RunDirectory(fake).maps
     twice = attnviz_command("project", fake, "flat", "--method", "pca")
     assert (twice.returncode, "has a map 'flat' already" in twice.stderr) == (1, True)
+
+
+def test_a_device_can_be_chosen(monkeypatch, attnviz_command, recipe, fake, tmp_path):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    run, project = ("run", recipe, "--out", tmp_path / "tiny"), ("project", fake, "flat", "--method", "pca")
+    for words in (run, project):
+        without = attnviz_command(*words, "--device", "cuda")
+        assert (without.returncode, "'cuda', and torch is not installed or sees no GPU" in without.stderr) == (1, True)
+        assert "Traceback" not in without.stderr
+        unknown = attnviz_command(*words, "--device", "tpu")
+        assert (unknown.returncode, "'auto', 'cpu', 'cuda'" in unknown.stderr) == (2, True)
+        done = attnviz_command(*words, "--device", "cpu", "--workers", "1")
+        assert done.returncode == 0, done.stderr
+    assert RunDirectory(tmp_path / "tiny").maps["pca"].device == RunDirectory(fake).maps["flat"].device == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -187,9 +262,9 @@ def test_export_mistakes(attnviz_command, fake, words, sentence):
 
 def test_newer_schema_names_what_is_read(attnviz_command, fake):
     manifest = fake / layout.MANIFEST_FILE
-    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 99'))
     done = attnviz_command("info", fake)
-    assert (done.returncode, "schema_version 2; this attnviz reads 1" in done.stderr) == (1, True)
+    assert (done.returncode, "schema_version 99; this attnviz reads 1, 2" in done.stderr) == (1, True)
 
 
 def test_a_run_on_a_read_only_place_is_a_sentence(attnviz_command, recipe, tmp_path):

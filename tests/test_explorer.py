@@ -198,7 +198,7 @@ def test_everything_from_a_run_is_escaped(state):
     assert "<script" not in markup.facts(run, 1, "query", 1.0)
     state.color = "data:label"
     library._coloring.cache_clear()
-    legend = markup.legend(make_scene(state, ()))
+    legend = markup.legend(make_scene(state, ((0, 0),)))
     assert "&lt;script&gt;" in legend
     assert "<script" not in legend
     library._open.cache_clear()
@@ -207,7 +207,7 @@ def test_everything_from_a_run_is_escaped(state):
 def test_a_legend_counts_what_is_shown(state):
     run = state.directory
     state.param.update(hide_special=True, kinds="query")
-    legend = markup.legend(make_scene(state, ()))
+    legend = markup.legend(make_scene(state, ((0, 0),)))
     words = run.num_tokens - 2 * run.num_sequences
     assert f"<em>{words:,}</em>" in legend
     assert "<em>0</em>" in legend

@@ -208,6 +208,7 @@ def test_heads_of_different_lengths_are_refused():
 
 def test_choosing_a_device(monkeypatch):
     assert choose_device("cpu") == "cpu"
+    monkeypatch.setattr("attnviz.maps.torch._has_driver", lambda: True)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert choose_device() == choose_device("cuda") == "cuda"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
@@ -218,6 +219,14 @@ def test_choosing_a_device(monkeypatch):
     assert choose_device("auto") == "cpu"
     with pytest.raises(MapError, match="'auto', 'cpu' or 'cuda'"):
         choose_device("tpu")
+
+
+def test_without_a_driver_torch_is_not_even_asked(monkeypatch):
+    monkeypatch.setattr("attnviz.maps.torch._has_driver", lambda: False)
+    monkeypatch.setattr("attnviz.maps.torch._torch", lambda: pytest.fail("torch was loaded"))
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(MapError, match=r"sees no GPU\. Use device = 'auto' or 'cpu'"):
+        choose_device("cuda")
 
 
 def test_maps_load_no_torch_before_it_is_asked_for():

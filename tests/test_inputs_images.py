@@ -156,3 +156,72 @@ def test_decoding_leaves_the_warning_filters_alone(tmp_path):
     before = list(warnings.filters)
     images_module.decode(tmp_path / "a.png")
     assert list(warnings.filters) == before
+
+
+def write_table(folder, extension, rows):
+    """Write rows of columns as a table of one of the formats; return its path."""
+    frame, path = pd.DataFrame(rows), folder / f"rows.{extension}"
+    write = {
+        "csv": lambda: frame.to_csv(path, index=False),
+        "tsv": lambda: frame.to_csv(path, index=False, sep="\t"),
+        "jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+        "parquet": lambda: frame.to_parquet(path),
+    }
+    write[extension]()
+    return str(path)
+
+
+TABLES = ["csv", "tsv", "jsonl", "parquet"]
+
+
+@pytest.mark.parametrize("extension", TABLES)
+def test_tables_give_a_text_with_its_image(extension, tmp_path):
+    write_images(tmp_path / "photos", ["1.png", "2.png"])
+    rows = [
+        {"text": "a cat", "photo": "photos/1.png", "n": 1},
+        {"text": "a dog", "photo": "photos/gone.png", "n": 2},
+        {"text": "a cow", "photo": None, "n": 3},
+        {"text": "a pig", "photo": "photos/2.png", "n": 4},
+    ]
+    inputs = read(write_table(tmp_path, extension, rows), options=options(image_column="photo"), seed=0)
+    assert [record.text for record in inputs.records] == ["a cat", "a pig"]
+    assert [record.attributes for record in inputs.records] == [{"n": 1}, {"n": 4}]
+    assert inputs.records[1].image().shape == (4, 6, 3)
+    assert inputs.skipped == {"unreadable image": 1, "no image": 1}
+
+
+@pytest.mark.parametrize("extension", TABLES)
+def test_tables_of_paths_give_images_alone(extension, tmp_path):
+    write_images(tmp_path, ["1.png"])
+    source = write_table(tmp_path, extension, [{"file": "1.png", "label": "x"}])
+    (record,) = read(source, options=options(image_column="file"), seed=0).records
+    assert record.text is None
+    assert record.image().shape == (4, 6, 3)
+    assert record.attributes == {"label": "x"}
+
+
+def test_parquet_gives_a_text_with_the_picture_it_holds(tmp_path):
+    write_images(tmp_path, ["a.png"])
+    cell = {"bytes": (tmp_path / "a.png").read_bytes(), "path": "a.png"}
+    pd.DataFrame({"image": [cell], "caption": ["a cat"]}).to_parquet(tmp_path / "a.parquet")
+    wanted = options(column="caption", image_column="image")
+    (record,) = read(str(tmp_path / "a.parquet"), options=wanted, seed=0).records
+    assert record.text == "a cat"
+    assert record.image().shape == (4, 6, 3)
+
+
+def test_image_column_that_is_missing_names_the_nearest(tmp_path):
+    source = write_table(tmp_path, "csv", [{"text": "a cat", "photo": "1.png"}])
+    with pytest.raises(InputError, match=r"no column 'foto'.*did you mean 'photo'.*data\.image_column"):
+        read(source, options=options(image_column="foto"), seed=0)
+
+
+def test_data_set_gives_a_text_with_its_picture(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    write_images(tmp_path / "files", ["a.png"])
+    features = datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")})
+    rows = {"image": [str(tmp_path / "files" / "a.png")], "text": ["a cat"]}
+    source = save_data_set(tmp_path / "set", rows, features)
+    (record,) = read(source, options=options(image_column="image"), seed=0).records
+    assert record.text == "a cat"
+    assert record.image().shape == (4, 6, 3)

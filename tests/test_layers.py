@@ -21,7 +21,7 @@ RANKS = {
     "metrics": 2,
     "inputs": 2,
     "models": 2,
-    "capture": 3,
+    "capturing": 3,
     "store": 3,
     "recipe": 3,
     "pipeline": 4,
@@ -35,9 +35,9 @@ RANKS = {
     "": 10,  # the package itself only resolves names
 }
 HEAVY = {
-    "torch": {"capture", "models", "maps/torch.py"},
-    "transformers": {"capture", "models"},
-    "timm": {"capture", "models"},
+    "torch": {"capturing", "models", "maps/torch.py"},
+    "transformers": {"capturing", "models"},
+    "timm": {"capturing", "models"},
     "panel": {"explorer"},
     "bokeh": {"plots", "explorer"},
     "datashader": {"plots", "explorer"},
@@ -114,6 +114,7 @@ def test_the_public_names():
         "Recipe",
         "Run",
         "__version__",
+        "capture",
         "load_recipe",
         "open",
         "run",

@@ -1,22 +1,15 @@
-import contextlib
-import functools
-import multiprocessing
-import os
-import signal
+"""Every map method keeps its contract, takes its neighbours and parameters to heart, and refuses what it cannot make."""
+
+import dataclasses
 import subprocess
 import sys
-import textwrap
-import threading
-import time
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import threadpool_info
 
-from attnviz.errors import DatasetError, MapError
-from attnviz.maps import MAPS, head_seed, map_head, map_heads, neighbors, num_neighbors, parse, place
+from attnviz.errors import MapError
+from attnviz.maps import MAPS, neighbors, num_neighbors, parse, place
 from attnviz.maps.pca import components, initial
 from attnviz.maps.umap import fit
 from attnviz.maps.umap_learn import _library
@@ -24,7 +17,36 @@ from attnviz.metrics import METRICS
 from attnviz.normalize import Normalize, joint
 from attnviz.types import MapSpec
 from tests.contracts import MapContract, clusters, make
-from tests.map_work import QUICK, Loader, work
+from tests.map_work import QUICK
+
+LEARN = {"engine": "umap-learn"}
+PLAIN = {
+    "umap": MapSpec("a map", "umap"),
+    "umap-learn": MapSpec("a map", "umap", 2, LEARN),
+    "neg_tsne": MapSpec("a map", "neg_tsne"),
+    "tsne": MapSpec("a map", "tsne", 2, QUICK["tsne"]),
+    "attention": MapSpec("a map", "attention"),
+}
+UMAPS = [{"min_dist": 0.9}, {"spread": 2}, {"n_neighbors": 5}, {"n_epochs": 20}, {"negative_sample_rate": 1}]
+CHANGES = {
+    "umap": [*UMAPS, {"curve": "umap"}, LEARN],
+    "umap-learn": UMAPS,
+    "neg_tsne": [{"perplexity": 5}, {"n_epochs": 20}, {"negative_sample_rate": 1}],
+    "tsne": [
+        {"perplexity": 5},
+        {"n_iter": 20},
+        {"early_exaggeration_iter": 20},
+        {"early_exaggeration": 4.0},
+        {"exaggeration": 2},
+    ],
+    "attention": [
+        {"n_keys": 3},
+        {"n_same": 0},
+        {"in_sequence": 1},
+        {"n_epochs": 20},
+        {"negative_sample_rate": 1},
+    ],
+}
 
 
 class TestPca(MapContract):
@@ -55,26 +77,9 @@ class TestUmap(MapContract):
     method = "umap"
     quick = QUICK["umap"]
 
-    def test_is_held_to_the_neighbours_that_it_is_given(self):
-        vectors, spec = clusters(), MapSpec("u", "umap")
-        near = neighbors(vectors.points, 14)
-        shuffled = np.random.default_rng(0).permutation(120).astype(np.int32)
-        other = replace(near, indices=shuffled[near.indices])
-        assert place(spec, vectors, neighbors=near).tobytes() != place(spec, vectors, neighbors=other).tobytes()
-        assert METRICS["trustworthiness"](vectors, place(spec, vectors, neighbors=other)) < 0.75
-
-    def test_parameters_change_the_map(self):
+    def test_what_says_the_same_in_other_words_gives_the_same_map(self):
         vectors = clusters()
-        plain = make(MapSpec("u", "umap"), vectors)
-        for changed in (
-            {"min_dist": 0.9},
-            {"spread": 2},
-            {"n_neighbors": 5},
-            {"n_epochs": 20},
-            {"negative_sample_rate": 1},
-            {"curve": "umap"},
-        ):
-            assert make(MapSpec("u", "umap", 2, changed), vectors).tobytes() != plain.tobytes(), changed
+        plain = make(PLAIN["umap"], vectors)
         for same in ({"n_epochs": "auto"}, {"curve": "cauchy"}, {"curve": "auto"}, {"engine": "attnviz"}):
             assert make(MapSpec("u", "umap", 2, same), vectors).tobytes() == plain.tobytes(), same
 
@@ -91,44 +96,9 @@ class TestUmap(MapContract):
             np.testing.assert_allclose(fit(min_dist, spread), find_ab_params(spread, min_dist), rtol=1e-4)
 
 
-class TestUmapLearn:
-    def test_is_held_to_the_neighbours_that_it_is_given(self):
-        # Under 4,096 points umap-learn would compute all distances by itself.
-        vectors, spec = clusters(), MapSpec("u", "umap", 2, {"engine": "umap-learn"})
-        near = neighbors(vectors.points, 14)
-        shuffled = np.random.default_rng(0).permutation(120).astype(np.int32)
-        other = replace(near, indices=shuffled[near.indices])
-        assert place(spec, vectors, neighbors=near).tobytes() == place(spec, vectors, neighbors=near).tobytes()
-        assert METRICS["trustworthiness"](vectors, place(spec, vectors, neighbors=near)) > 0.9
-        assert METRICS["trustworthiness"](vectors, place(spec, vectors, neighbors=other)) < 0.75
-
-    def test_parameters_reach_the_library(self):
-        vectors, engine = clusters(), {"engine": "umap-learn"}
-        plain = make(MapSpec("u", "umap", 2, engine), vectors)
-        for changed in (
-            {"min_dist": 0.9},
-            {"spread": 2},
-            {"n_neighbors": 5},
-            {"n_epochs": 20},
-            {"negative_sample_rate": 1},
-        ):
-            assert make(MapSpec("u", "umap", 2, engine | changed), vectors).tobytes() != plain.tobytes(), changed
-
-    @pytest.mark.parametrize("dims", [2, 3])
-    def test_few_points(self, dims):
-        for tokens in (2, 3, 9):
-            assert np.isfinite(make(MapSpec("u", "umap", dims, {"engine": "umap-learn"}), clusters(tokens))).all()
-
-
 class TestNegTsne(MapContract):
     method = "neg_tsne"
     quick = QUICK["neg_tsne"]
-
-    def test_parameters_change_the_map(self):
-        vectors = clusters()
-        plain = make(MapSpec("n", "neg_tsne"), vectors)
-        for changed in ({"perplexity": 5}, {"n_epochs": 20}, {"negative_sample_rate": 1}):
-            assert make(MapSpec("n", "neg_tsne", 2, changed), vectors).tobytes() != plain.tobytes(), changed
 
 
 class TestAttention(MapContract):
@@ -149,29 +119,40 @@ class TestTsne(MapContract):
     method = "tsne"
     quick = QUICK["tsne"]
 
-    def test_is_held_to_the_neighbours_that_it_is_given(self):
-        vectors, spec = clusters(), MapSpec("t", "tsne", 2, {"perplexity": 10})
-        near = neighbors(vectors.points, 30)
-        shuffled = np.random.default_rng(0).permutation(120).astype(np.int32)
-        other = replace(near, indices=shuffled[near.indices])
-        assert METRICS["trustworthiness"](vectors, place(spec, vectors, neighbors=near)) > 0.9
-        assert METRICS["trustworthiness"](vectors, place(spec, vectors, neighbors=other)) < 0.75
-
-    def test_parameters_reach_the_library(self):
-        vectors = clusters()
-        plain = make(MapSpec("t", "tsne", 2, QUICK["tsne"]), vectors)
-        for changed in (
-            {"perplexity": 5},
-            {"n_iter": 20},
-            {"early_exaggeration_iter": 20},
-            {"early_exaggeration": 4.0},
-            {"exaggeration": 2},
-        ):
-            assert make(MapSpec("t", "tsne", 2, QUICK["tsne"] | changed), vectors).tobytes() != plain.tobytes(), changed
-
 
 def test_every_method_has_a_contract():
     assert {contract.method for contract in MapContract.__subclasses__()} == set(MAPS)
+
+
+@pytest.mark.parametrize("name", ["umap", "umap-learn", "neg_tsne", "tsne"])
+def test_a_map_is_held_to_the_neighbours_that_it_is_given(name):
+    # Under 4,096 points umap-learn would compute all distances by itself.
+    vectors, spec = clusters(), PLAIN[name]
+    near = neighbors(vectors.points, num_neighbors(spec))
+    shuffled = np.random.default_rng(0).permutation(120).astype(np.int32)
+    wrong = dataclasses.replace(near, indices=shuffled[near.indices])
+    placed, misled = (place(spec, vectors, neighbors=given) for given in (near, wrong))
+    assert METRICS["trustworthiness"](vectors, placed) > 0.9
+    assert METRICS["trustworthiness"](vectors, misled) < 0.75
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_parameter_changes_the_map(name):
+    spec, vectors = PLAIN[name], clusters(length=10)
+    plain = make(spec, vectors)
+    for changed in CHANGES[name]:
+        other = dataclasses.replace(spec, parameters=spec.parameters | changed)
+        assert make(other, vectors).tobytes() != plain.tobytes(), changed
+    known = {field.name for field in dataclasses.fields(MAPS[spec.method].parameters)}
+    assert {*spec.parameters, *(word for changed in CHANGES[name] for word in changed)} >= known - {"engine", "curve"}
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_umap_learn_places_few_points_and_equal_ones_equally(dims):
+    spec = MapSpec("u", "umap", dims, LEARN)
+    for tokens in (2, 3, 9):
+        assert np.isfinite(make(spec, clusters(tokens))).all()
+    assert make(spec, clusters(20)).tobytes() == make(spec, clusters(20)).tobytes()
 
 
 @pytest.mark.parametrize("method", ["umap", "tsne"])
@@ -213,14 +194,13 @@ def test_specs_that_cannot_be_are_refused_by_name(spec, message):
 
 
 def test_reading_specs_loads_none_of_the_heavy_libraries():
-    code = """
-        import sys
-        from attnviz.maps import MAPS, parse
-        from attnviz.types import MapSpec
-        for name in MAPS: parse(MapSpec(name, name))
-        print({"umap", "openTSNE", "numba", "sklearn", "scipy", "torch"} & set(sys.modules))
-    """
-    assert run_script(code).stdout.strip() == "set()"
+    code = (
+        "import sys; from attnviz.maps import MAPS, parse; from attnviz.types import MapSpec\n"
+        "for name in MAPS: parse(MapSpec(name, name))\n"
+        'print({"umap", "openTSNE", "numba", "sklearn", "scipy", "torch"} & set(sys.modules))'
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 class TestNeighbors:
@@ -266,173 +246,3 @@ class TestNeighbors:
     def test_what_cannot_be_searched_is_refused(self, points, k):
         with pytest.raises(MapError, match="Neighbours were asked for"):
             neighbors(points, k)
-
-
-HEADS = [(0, 0), (0, 1), (1, 0), (1, 1), (7, 3)]
-
-
-def fingerprint(result):
-    coordinates = {name: placed.tobytes() for name, placed in result.coordinates.items()}
-    faithfulness = {name: kept.tobytes() for name, kept in result.faithfulness.items()}
-    return result.layer, result.head, coordinates, result.scores, faithfulness
-
-
-def test_a_head_holds_all_that_a_run_records():
-    result = map_head(1, 2, work=work("pca", "umap", normalize=functools.partial(joint, options=Normalize())))
-    assert (result.layer, result.head, result.seed) == (1, 2, head_seed(0, 1, 2))
-    assert {name: placed.shape for name, placed in result.coordinates.items()} == {"pca": (120, 2), "umap": (120, 2)}
-    assert set(result.scores["umap"]) == set(METRICS)
-    assert {name: kept.shape for name, kept in result.faithfulness.items()} == {"pca": (120, 2), "umap": (120, 2)}
-    assert set(result.seconds) == {"neighbors", "pca", "umap", "scores"}
-
-
-def test_the_result_depends_on_neither_the_workers_nor_the_other_heads():
-    methods = "pca", "umap", "neg_tsne", "attention"
-    here = [fingerprint(r) for r in map_heads(HEADS, work(*methods))]
-    for workers in (2, 3):
-        assert [fingerprint(r) for r in map_heads(HEADS, work(*methods), workers=workers)] == here
-    assert fingerprint(map_head(7, 3, work=work(*methods))) == here[-1]
-    alone = [fingerprint(map_head(7, 3, work=work(method))) for method in methods]
-    assert all(one[2][method] == here[-1][2][method] for one, method in zip(alone, methods, strict=True))
-
-
-def test_processes_give_the_same_bytes_as_one_after_the_other():
-    here = [fingerprint(r) for r in map_heads(HEADS, work("umap", "tsne"))]
-    assert [fingerprint(r) for r in map_heads(HEADS, work("umap", "tsne"), workers=2)] == here
-    other = fingerprint(map_head(7, 3, work=work("pca", "umap")))
-    assert all(other[part]["umap"] == here[-1][part]["umap"] for part in (2, 3, 4))
-    assert multiprocessing.active_children() == []
-
-
-def test_seeds_are_stable_and_each_heads_own():
-    assert head_seed(0, 0, 0) == 2968811710
-    seeds = {head_seed(seed, layer, head) for seed in range(3) for layer in range(12) for head in range(12)}
-    assert len(seeds) == 3 * 144
-    assert max(seeds) < 2**32
-    assert map_head(0, 0, work=work("pca", seed=5)).seed == head_seed(5, 0, 0)
-
-
-@pytest.mark.parametrize(
-    ("method", "workers", "how", "kind", "message"),
-    [
-        ("pca", 1, "foreign", MapError, "KeyError: 'query'"),
-        ("pca", 1, "own", DatasetError, "missing"),
-        ("pca", 2, "own", DatasetError, "missing"),
-        ("tsne", 2, "foreign", MapError, "KeyError: 'query'"),
-    ],
-)
-def test_an_error_names_layer_and_head(method, workers, how, kind, message):
-    results = map_heads(HEADS, work(method, load=Loader(wrong=(1, 0), how=how)), workers=workers)
-    done = []
-    with pytest.raises(kind, match=message) as caught:
-        done.extend(result.head for result in results)
-    assert "while mapping layer 1, head 0" in caught.value.__notes__
-    assert multiprocessing.active_children() == []
-
-
-def test_a_killed_worker_is_an_error_that_says_what_to_do():
-    with pytest.raises(MapError, match=r"A worker process died .* use fewer workers"):
-        list(map_heads(HEADS, work("tsne", load=Loader(wrong=(0, 1), how="dies")), workers=2))
-    assert multiprocessing.active_children() == []
-
-
-def test_leaving_early_ends_the_workers():
-    with contextlib.closing(map_heads(HEADS * 20, work("tsne"), workers=2)) as results:
-        next(results)
-        assert len(multiprocessing.active_children()) == 2
-    assert multiprocessing.active_children() == []
-
-
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
-def test_no_worker_outlives_the_program(kind, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent("""
-        import multiprocessing, signal, sys, threading, time
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
-        sys.path.insert(0, sys.argv[1])
-        from attnviz.maps import map_heads
-        from tests.map_work import Loader, work
-
-        def tell():
-            while len(children := multiprocessing.active_children()) < 2:
-                time.sleep(0.05)
-            print(*(child.pid for child in children), flush=True)
-
-        if __name__ == "__main__":
-            threading.Thread(target=tell, daemon=True).start()
-            list(map_heads([(0, 0), (0, 1)], work("tsne", load=Loader(marks=sys.argv[2])), workers=2))
-        """)
-    )
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    command = [sys.executable, str(script), os.path.dirname(os.path.dirname(__file__)), str(marks)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as program:
-        workers = [int(pid) for pid in program.stdout.readline().split()]
-        wait_until(lambda: len(list(marks.iterdir())) == 2)
-        program.send_signal(kind)
-        assert program.wait(20) != 0
-    assert len(workers) == 2
-    wait_until(lambda: not any(alive(pid) for pid in workers))
-
-
-def wait_until(done, *, seconds=40):
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "waited for too long"
-        time.sleep(0.05)
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def test_one_worker_needs_no_main_guard():
-    code = """
-        from attnviz.maps import HeadWork, map_heads
-        from attnviz.metrics import Judge
-        from attnviz.normalize import joint
-        from attnviz.types import MapSpec
-        import numpy as np
-        load = lambda layer, head: (np.eye(5), np.eye(5))
-        print(len(list(map_heads([(0, 0), (0, 1)], HeadWork(load, joint, (MapSpec("p", "pca"),), Judge)))))
-    """
-    assert run_script(code).stdout.strip() == "2"
-
-
-def test_threads_are_left_and_give_back_their_limits():
-    before, running = threadpool_info(), threading.active_count()
-    with contextlib.closing(map_heads(HEADS * 20, work("pca"), workers=2)) as results:
-        next(results)
-        assert threading.active_count() == running + 2
-    assert (threadpool_info(), threading.active_count()) == (before, running)
-
-
-@pytest.mark.parametrize(
-    ("changes", "workers", "message"),
-    [
-        ({}, 0, "workers is 0"),
-        ({"specs": (MapSpec("a", "pca"), MapSpec("a", "umap"))}, 1, "Rename a"),
-        ({"specs": (MapSpec("scores", "pca"),)}, 1, "Rename scores"),
-        ({"specs": (MapSpec("a", "umpa"),)}, 2, "did you mean 'umap'"),
-        ({"load": lambda layer, head: None}, 2, "cannot be sent to other processes"),
-    ],
-)
-def test_what_cannot_be_done_is_refused_before_anything_starts(changes, workers, message):
-    with pytest.raises(MapError, match=message):
-        map_heads(HEADS, work("tsne", **changes), workers=workers)
-
-
-def test_no_heads_and_no_maps_are_fine():
-    assert list(map_heads([], work("pca"), workers=3)) == []
-    assert map_head(0, 0, work=work()).coordinates == {}
-
-
-def run_script(code):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
-    )

@@ -71,7 +71,7 @@ def finished(tmp_path_factory, model, data):
 
 
 def test_the_run_holds_what_the_model_computed(finished, model, data):
-    from attnviz.capture.check import _own_weights as own_weights
+    from attnviz.capturing.transformers import watch
     from attnviz.models import load
     from attnviz.types import ModelSpec, Record
 
@@ -83,7 +83,10 @@ def test_the_run_holds_what_the_model_computed(finished, model, data):
     loaded = load(ModelSpec(str(model)))
     for index in (0, 17, len(LINES) - 1):  # alone and unpadded, against batched and padded
         sequence = loaded.encode(Record("x", text=LINES[index]))
-        call = own_weights(loaded, [sequence])[1]
+        calls = []
+        with watch(loaded.module, calls.append, own="weights"):
+            loaded.forward(loaded.collate([sequence]))
+        call = calls[1]
         rebuilt = finished.attention(1, 2, index)
         assert rebuilt.tokens == sequence.texts
         np.testing.assert_allclose(rebuilt.weights, call.weights[0, 2], atol=1e-3)
@@ -199,7 +202,7 @@ KILLED = """
         ("vectors", "layer=1/shard-00002"),
         pytest.param("coordinates", "pca/layer=1", marks=pytest.mark.slow),
         pytest.param("coordinates", "pca_3d/layer=0", marks=pytest.mark.slow),
-        ("faithfulness", "map=pca/layer=1"),
+        pytest.param("faithfulness", "map=pca/layer=1", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_resumes_to_the_same_bytes(finished, recipe, tmp_path, stage, place):

@@ -22,7 +22,13 @@ from tests import tiny
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 LESS = {
-    "minilm_docs": ["data.source=builtin:sentences", "data.max_tokens=250", "maps.umap.n_epochs=11"],
+    "minilm_docs": [
+        "data.source=builtin:sentences",
+        "data.max_tokens=250",
+        "capture.layers=[0,1,3]",
+        "maps.umap.n_epochs=11",
+        "maps.attention.n_epochs=11",
+    ],
     "reviews.toml": ["maps.umap.n_epochs=11", "maps.umap_3d.n_epochs=11"],
 }
 

@@ -1,5 +1,7 @@
 """Recipes: every key known, every value typed, and what is written is read back equal."""
 
+import tomllib
+
 import pytest
 
 from attnviz.errors import AttnvizError, RecipeError
@@ -112,3 +114,32 @@ def test_shipped_recipes_are_valid_and_say_how_to_run_them(name):
 def test_the_recipes_that_users_are_promised_are_there():
     promised = {"minilm_docs", "digits_vit", "bert_base_wiki", "gpt2_wiki", "vit_b32_images", "llama_text"}
     assert promised <= set(shipped_recipes())
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"model.id": "https://me:secret@hub.example/x"},
+        {"model.revision": "hf_abcdefghijklmnopqrst"},
+        {"data.source": ["a.txt", "hub:https://me:secret@hub.example/x"]},
+    ],
+)
+def test_recipes_hold_no_token_and_no_password(override):
+    with pytest.raises(RecipeError, match=r"holds a token or a password.*HF_TOKEN") as caught:
+        make_recipe(MINIMAL, override)
+    assert str(caught.value).startswith(next(iter(override)))
+    assert "secret" not in str(caught.value)
+    assert "abcdef" not in str(caught.value)
+
+
+def test_how_a_model_is_loaded_is_part_of_the_recipe():
+    words = ["model.dtype=auto", "model.device_map=auto", "model.quantize=4bit", "model.allow_pickle=true"]
+    recipe = make_recipe(MINIMAL, parse_overrides([*words, "capture.generate=12", "data.image_column=picture"]))
+    assert (recipe.model.dtype, recipe.model.device_map, recipe.model.quantize) == ("auto", "auto", "4bit")
+    assert recipe.model.allow_pickle
+    assert recipe.capture.generate == 12
+    assert make_recipe(tomllib.loads(to_toml(recipe))) == recipe
+    with pytest.raises(RecipeError, match=r"capture\.generate is -1; it must be 0, or a number of tokens"):
+        make_recipe(MINIMAL, {"capture.generate": -1})
+    with pytest.raises(RecipeError, match=r"model\.quantize is '2bit'; accepted: '8bit', '4bit'"):
+        make_recipe(MINIMAL, {"model.quantize": "2bit"})

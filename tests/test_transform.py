@@ -195,7 +195,7 @@ def test_scale_and_shift_of_the_head_are_applied():
     ("query", "key", "message"),
     [
         (np.zeros((5, 7)), np.zeros((5, 7)), r"New queries \(5, 7\) and keys \(5, 7\).*\(tokens, 8\)"),
-        (np.zeros((5, 8)), np.zeros((4, 8)), r"of the same tokens.* kv_head"),
+        (np.zeros((5, 8)), np.zeros((5, 4)), r"New queries \(5, 8\) and keys \(5, 4\).* kv_head"),
         (np.zeros(8), np.zeros(8), r"New queries \(8,\)"),
         (np.zeros((5, 8)), np.full((5, 8), np.nan), "hold NaN or infinity"),
         (np.full((5, 8), np.inf), np.zeros((5, 8)), "hold NaN or infinity"),

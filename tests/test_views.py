@@ -17,6 +17,7 @@ from attnviz.views import (
     colorings,
     describe_token,
     excerpt,
+    in_rows,
     links,
     match_tokens,
     patch_weights,
@@ -27,12 +28,18 @@ from attnviz.views import (
     turn,
 )
 from attnviz.views.coloring import MOST, Coloring, _categorical
-from tests.fakes import write_fake_run
+from tests.fakes import write_fake_run, write_fake_streams
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return RunDirectory(write_fake_run(tmp_path_factory.mktemp("views") / "text"))
+
+
+@pytest.fixture(scope="module")
+def streams(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("views")
+    return {kind: RunDirectory(write_fake_streams(folder / kind, kind)) for kind in ("pair", "stages", "mixed")}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +129,8 @@ def test_norms_differ_by_head_and_share_one_scale(run):
 def test_what_a_map_keeps_is_coloured_from_none_to_all_by_head_and_map(run, name, column):
     heads = ((0, 0), (1, 3))
     made = color_points(run, name, heads=heads, map_name="umap")
-    assert (made.low, made.high, made.missing) == (0, 1, 0)
+    assert (made.low, made.high) == (0, 1)
+    assert made.tally(np.ones((2, 2 * run.num_tokens), bool))[-1] == 0
     kept = np.stack([run.faithfulness("umap", *head)[:, column] for head in heads])
     np.testing.assert_array_equal(made.codes // 2, np.clip(kept * 100, 0, 99).astype(int))
     assert (made.codes != color_points(run, name, heads=heads, map_name="pca").codes).any()
@@ -133,7 +141,7 @@ def test_a_map_that_does_not_know_what_it_keeps_is_grey(tmp_path):
     shutil.rmtree(layout.faithfulness_dir(old.path, "pca"))
     made = color_points(old, "neighbors_kept", heads=((0, 0),), map_name="pca")
     assert set(made.codes[0] // 2) == {100}
-    assert made.missing == old.num_tokens
+    assert made.tally(np.ones((1, 2 * old.num_tokens), bool))[-1] == old.num_tokens
     shutil.rmtree(old.path / "faithfulness")
     assert not set(KEPT) & set(colorings(old))
 
@@ -145,7 +153,7 @@ def test_missing_numbers_have_a_code_of_their_own(pictures, monkeypatch):
     monkeypatch.setattr("attnviz.views.coloring.colorings", lambda run: {"data:size": "size"})
     monkeypatch.setattr("attnviz.views.coloring.MOST", 3)
     made = color_points(pictures, "data:size", heads=())
-    assert made.missing == 17
+    assert made.tally(np.ones((1, 2 * pictures.num_tokens), bool))[-1] == 17
     assert set(made.codes[0, :17]) == {200}
 
 
@@ -168,7 +176,7 @@ def test_whole_token_ignores_word_start_marks(run, monkeypatch):
 
 def attention():
     weights = np.array([[0.90, 0.04, 0.06], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5]], np.float32)
-    return Attention(weights, ("a", "b", "c"))
+    return Attention(weights, ("a", "b", "c"), ("a", "b", "c"))
 
 
 def test_links_of_a_query_and_of_a_key_say_what_they_leave_out():
@@ -181,7 +189,7 @@ def test_links_of_a_query_and_of_a_key_say_what_they_leave_out():
 
 
 def test_strongest_lines_are_the_strongest_and_drawn_last():
-    frame = strongest_lines(attention(), limit=3)
+    frame = strongest_lines(attention().weights, limit=3)
     assert frame["weight"].tolist() == pytest.approx([0.5, 0.5, 0.9])
     assert tuple(frame.iloc[-1][["query", "key"]]) == (0, 0)
 
@@ -244,6 +252,60 @@ def test_a_wall_turned_alike_keeps_every_distance_and_brings_heads_together(run)
         if reference >= 0:
             pairs = [centred(wall.points[number]) * centred(alike.points[reference]) for wall in (plain, alike)]
             assert pairs[1].sum() >= pairs[0].sum() - 1e-3
+
+
+def test_the_wall_puts_stacks_together_and_apart(streams):
+    run = streams["pair"]
+    assert [*run.layers] == [0, 1, 2, 4, 3, 5]  # as the model runs them
+    wall = prepare_wall(run, "pca")
+    rows = {tile.row: tile for tile in wall.tiles}
+    labels = [f"{stack} {number}" for stack in ("encoder", "decoder", "cross") for number in (0, 1)]
+    assert [tile.label for tile in rows.values()] == labels
+    steps = -np.diff([tile.center[1] for tile in rows.values()])
+    assert (steps > 1.1).tolist() == [False, True, False, True, False]
+    assert wall.height == pytest.approx(6.4)
+    for number, tile in enumerate(wall.tiles):
+        assert wall.tile_at(*wall.centers[number]) == number
+        there = np.isfinite(wall.points[number]).all(axis=1)
+        assert there.sum() == sum(len(tokens) for _, tokens in run.points(tile.layer).by_kind())
+    assert wall.tile_at(0.5, -2.1) is None  # between the stacks
+
+
+def test_tiles_are_turned_alike_within_their_stack_only(streams):
+    plain, alike = (prepare_wall(streams["pair"], "pca", alike=alike) for alike in (False, True))
+    firsts = {alike.index(layer, 0) for layer in (0, 2, 4)}
+    for number in range(len(plain.tiles)):
+        same = np.allclose(plain.points[number], alike.points[number], equal_nan=True)
+        assert same == (number in firsts)
+
+
+def test_colourings_speak_of_what_varies(streams):
+    offered = {kind: colorings(run) for kind, run in streams.items()}
+    assert {"stream", "is_generated"} <= set(offered["pair"])
+    assert "modality" not in offered["pair"]
+    assert {"stream", "patch_row"} <= set(offered["stages"])
+    assert "is_generated" not in offered["stages"]
+    assert {"stream", "modality", "patch_row", "position", "length", "special"} <= set(offered["mixed"])
+    assert offered["pair"]["position"] == "Position in stream"
+    classes = {c.label: c.tokens for c in color_points(streams["mixed"], "special", heads=()).categories}
+    assert classes["patch"] == 8 * streams["mixed"].num_sequences
+    assert classes["special"] == streams["mixed"].num_sequences
+    made = color_points(streams["mixed"], "length", heads=())
+    assert made.tally(np.ones((1, 2 * streams["mixed"].num_tokens), bool))[-1] == 9 * streams["mixed"].num_sequences
+
+
+def test_a_run_of_one_stream_is_offered_no_more_than_before(tmp_path):
+    run = RunDirectory(write_fake_run(tmp_path / "one"))
+    assert not {"stream", "modality", "is_generated"} & set(colorings(run))
+    assert colorings(run)["position"] == "Position"
+    assert [info.label for info in in_rows(run)] == ["0", "1"]
+    assert describe_token(run, 2, "query")[1].startswith("position 2 of ")
+
+
+def test_generated_tokens_are_told(streams):
+    run = streams["pair"]
+    token = int(np.flatnonzero(run.tokens["is_generated"])[0])
+    assert ", generated, sequence 0" in describe_token(run, token, "query")[1]
 
 
 def centred(points):

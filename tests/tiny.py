@@ -7,40 +7,15 @@ import timm
 import torch
 import transformers
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from attnviz.models.families.words import SENTENCES, WORDS, tokenizer
 from attnviz.models.timm_images import TimmModel
 from attnviz.models.transformers_images import ImageModel
+from attnviz.models.transformers_mixed import LlavaLike, TwoTowers
 from attnviz.models.transformers_text import TextModel
 from attnviz.types import ModelSpec
 
-WORDS = (
-    "the a cat dog sat ran on under mat tree and then it was very happy because sun shone . , ? ! one two three".split()
-)
-SENTENCES = [
-    "the cat sat on the mat , and then it was very happy because the sun shone .",
-    "a dog ran .",
-    "one two three",
-    "then the dog ran under a tree and sat on it !",
-]
-
-
-def tokenizer() -> transformers.PreTrainedTokenizerFast:
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
-    words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    words.normalizer = normalizers.Lowercase()
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=words,
-        pad_token="[PAD]",
-        unk_token="[UNK]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        model_max_length=64,
-    )
+__all__ = ["SENTENCES", "WORDS", "tokenizer"]  # beside what is defined here
 
 
 def _sizes(**more: object) -> dict:
@@ -72,10 +47,10 @@ TEXT_CONFIGS = {
 }
 
 
-def module(config: transformers.PreTrainedConfig) -> torch.nn.Module:
+def module(config: transformers.PreTrainedConfig, factory: type = transformers.AutoModel) -> torch.nn.Module:
     """A model with weights large enough that its attention is not flat."""
     torch.manual_seed(0)
-    made = transformers.AutoModel.from_config(config)
+    made = factory.from_config(config).eval()
     with torch.no_grad():
         for weight in made.parameters():
             weight.normal_(std=0.3)
@@ -84,6 +59,92 @@ def module(config: transformers.PreTrainedConfig) -> torch.nn.Module:
 
 def text_model(family: str) -> TextModel:
     return TextModel(module(TEXT_CONFIGS[family]()), tokenizer(), ModelSpec(f"tiny/{family}"))
+
+
+SEQ2SEQ_CONFIGS = {
+    "t5": lambda: transformers.T5Config(
+        d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4, vocab_size=40, decoder_start_token_id=0, eos_token_id=3
+    ),
+    "bart": lambda: transformers.BartConfig(**_seq2seq_sizes(), decoder_start_token_id=3, forced_bos_token_id=2),
+    "mbart": lambda: transformers.MBartConfig(**_seq2seq_sizes()),
+    "marian": lambda: transformers.MarianConfig(**_seq2seq_sizes(), decoder_start_token_id=0),
+    "pegasus": lambda: transformers.PegasusConfig(**_seq2seq_sizes(), decoder_start_token_id=0),
+    "m2m_100": lambda: transformers.M2M100Config(**_seq2seq_sizes(), decoder_start_token_id=3),
+}
+
+
+def _seq2seq_sizes() -> dict:
+    stacks = {f"{stack}_{name}": size for stack in ("encoder", "decoder") for name, size in _STACK.items()}
+    ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    return {"d_model": 32, "vocab_size": 40, "max_position_embeddings": 64, **ids, **stacks}
+
+
+_STACK = {"layers": 2, "attention_heads": 4, "ffn_dim": 48}
+
+
+def seq2seq_base(family: str) -> torch.nn.Module:
+    return module(SEQ2SEQ_CONFIGS[family]())
+
+
+def seq2seq_head(family: str) -> torch.nn.Module:
+    return module(SEQ2SEQ_CONFIGS[family](), transformers.AutoModelForSeq2SeqLM)
+
+
+def causal_head(family: str) -> torch.nn.Module:
+    return module(TEXT_CONFIGS[family](), transformers.AutoModelForCausalLM)
+
+
+def _vision_sizes() -> dict:
+    return {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "image_size": 16,
+        "patch_size": 4,
+    }
+
+
+MIXED_CONFIGS = {
+    "clip": lambda: transformers.CLIPConfig(
+        text_config=_sizes(eos_token_id=3, bos_token_id=2), vision_config=_vision_sizes(), projection_dim=16
+    ),
+    "siglip": lambda: transformers.SiglipConfig(
+        text_config=_sizes(max_position_embeddings=24), vision_config=_vision_sizes()
+    ),
+    "llava": lambda: transformers.LlavaConfig(
+        text_config=transformers.LlamaConfig(**_sizes(num_key_value_heads=2, vocab_size=41)),
+        vision_config=transformers.CLIPVisionConfig(**_vision_sizes()),
+        image_token_id=len(tokenizer()),
+    ),
+}
+
+
+def mixed_processor(family: str) -> transformers.ProcessorMixin:
+    sides = {"height": 16, "width": 16}
+    words = tokenizer()
+    if family == "llava":
+        words.add_tokens(["<image>"], special_tokens=True)
+        images = transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=sides)
+        return transformers.LlavaProcessor(
+            images, words, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1
+        )
+    if family == "siglip":
+        words.model_max_length = 24
+        return transformers.SiglipProcessor(transformers.SiglipImageProcessor(size=sides), words)
+    return transformers.CLIPProcessor(
+        transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=sides), words
+    )
+
+
+def two_towers(family: str) -> TwoTowers:
+    return TwoTowers(module(MIXED_CONFIGS[family]()), mixed_processor(family), ModelSpec(f"tiny/{family}"))
+
+
+def llava(strategy: str = "default") -> LlavaLike:
+    config = MIXED_CONFIGS["llava"]()
+    config.vision_feature_select_strategy = strategy
+    return LlavaLike(module(config), mixed_processor("llava"), ModelSpec("tiny/llava"))
 
 
 def hf_vit() -> ImageModel:

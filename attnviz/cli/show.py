@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,17 @@ from rich.table import Table
 
 from attnviz.metrics import HEADLINES
 from attnviz.store import RunDirectory
-from attnviz.types import LayerInfo, Progress
+from attnviz.types import LayerInfo, Progress, Terms
 
 if TYPE_CHECKING:
-    from attnviz.capture import LayerCheck
+    from attnviz.capturing import LayerCheck
 
-__all__ = ["checks", "description", "head_scores", "progress", "stages"]
+__all__ = ["added", "check_fields", "checks", "description", "head_scores", "page", "progress", "stages"]
+
+
+SHORT = {"trustworthiness": "trust", "continuity": "contin.", "preservation": "kept"}
+SHORT |= {"attention": "att.", "neighbors": "neighb."}
+"""Words of metrics that are too long for a heading of a column of numbers."""
 
 
 @contextmanager
@@ -84,27 +89,55 @@ def checks(model: str, results: Sequence["LayerCheck"]) -> None:
     for result in results:
         info = result.info
         table.add_row(
-            *map(str, (info.layer, info.num_heads, info.num_kv_heads, info.head_dim)),
+            *map(str, (info.label, info.num_heads, info.num_kv_heads, info.head_dim)),
             f"{info.scaling:.4g}",
             _mask(info),
             f"{result.exact:.1e}",
             f"{result.stored:.1e}",
-            "yes" if result.ok else "[bold red]no[/]",
+            _verdict(result),
         )
-    _console().print(table)
+    page().print(table)
+
+
+def check_fields(result: "LayerCheck") -> dict[str, Any]:
+    """Return what the table of ``attnviz check`` tells of a layer, for JSON."""
+    info = result.info
+    return {
+        "layer": info.label,
+        "name": info.name,
+        "seam": info.seam,
+        "heads": info.num_heads,
+        "kv_heads": info.num_kv_heads,
+        "head_dim": info.head_dim,
+        "scaling": info.scaling,
+        "mask": _mask(info),
+        "rope": info.rope,
+        "max_difference": result.exact,
+        "as_stored": result.stored,
+        "rebuilt": info.rebuilt,
+        "ok": result.ok,
+    }
+
+
+def _verdict(result: "LayerCheck") -> str:
+    if not result.ok:
+        return "[bold red]no[/]"
+    return "yes" if result.info.rebuilt else "not rebuilt"
 
 
 def description(given: dict[str, Any]) -> None:
     """Print what ``attnviz.info.describe`` tells."""
-    model, console = given["model"], _console()
+    model, console = given["model"], page()
     console.print(f"[bold]{escape(given['name'])}[/]  {escape(given['path'])}  ({_size(sum(given['bytes'].values()))})")
     revision = f" @ {model['revision']}" if model["revision"] else ""
     console.print(
         f"model      {escape(model['id'] + revision)}: {model['architecture']} ({model['library']}), {model['dtype']}"
     )
     console.print(
-        f"heads      {given['heads']} in {len(given['layers'])} layers, {given['points_per_head']:,} points a head"
+        f"heads      {given['heads']} in {len(given['layers'])} layers, {_points(given['layers'])} points a head"
     )
+    if given["streams"]:
+        console.print(f"streams    {_streams(given)}")
     console.print(
         f"data       {given['sequences']:,} sequences, {given['tokens']:,} tokens; columns: {_names(given['attributes'])}"
     )
@@ -122,17 +155,20 @@ def description(given: dict[str, Any]) -> None:
 
 
 def head_scores(given: dict[str, Any]) -> None:
-    """Print what ``attnviz.info.describe_heads`` tells, one line per head."""
+    """Print what ``attnviz.info.describe_heads`` tells, one line per head; 13 scores fit into 120 columns."""
     table = Table(title=f"map {escape(given['map'])}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("layer", "head", *given["metrics"]):
-        table.add_column(name.replace("_", " "), justify="right", overflow="fold")
+        words = [SHORT.get(word, word) for word in name.split("_")]
+        table.add_column("\n".join(words), justify="right", no_wrap=True)
     for row in given["heads"]:
-        table.add_row(str(row["layer"]), str(row["head"]), *(f"{row[name]:.2f}" for name in given["metrics"]))
-    _console().print(table)
+        scores = (f"{row[name]:.2f}" for name in given["metrics"])
+        table.add_row(given["labels"][str(row["layer"])], str(row["head"]), *scores)
+    page().print(table)
 
 
 def _maps_table(maps: dict[str, Any]) -> Table:
-    table = Table(title="maps (mean over heads, worst to best)", title_justify="left")
+    title = "maps (mean over heads, worst to best)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     metrics = [name for name in HEADLINES if any(name in described["scores"] for described in maps.values())]
     for name in ("map", "method", "dims", "seconds", *metrics):
         table.add_column(name.replace("_", " "), justify="left" if name in ("map", "method") else "right")
@@ -143,15 +179,38 @@ def _maps_table(maps: dict[str, Any]) -> Table:
             described["method"],
             str(described["dims"]),
             f"{described['seconds']:.0f}",
-            *(f"{s['mean']:.2f}  ({s['min']:.2f} … {s['max']:.2f})" if s else "" for s in scores),
+            *(f"{s['mean']:.2f} ({s['min']:.2f}…{s['max']:.2f})" if s else "" for s in scores),
         )
     return table
 
 
 def _mask(info: LayerInfo) -> str:
     kind = "causal" if info.causal else "full"
-    window = f", window {info.window}" if info.window is not None else ""
-    return kind + window + (f", soft-cap {info.softcap:g}" if info.softcap is not None else "")
+    told = {"window": info.window, "chunk": info.chunk, "soft-cap": info.softcap}
+    return ", ".join([kind, *(f"{name} {value:g}" for name, value in told.items() if value is not None), *added(info)])
+
+
+def added(info: LayerInfo) -> list[str]:
+    """Return in words what a layer's terms do: a bias, sinks, or groups of positions that see each other alone."""
+    terms = info.terms or Terms()
+    there = {
+        "bias": terms.by_distance is not None or terms.by_place is not None,
+        "sinks": terms.sinks is not None,
+        "groups": terms.group is not None,
+    }
+    return [word for word, found in there.items() if found]
+
+
+def _points(layers: Sequence[dict[str, Any]]) -> str:
+    counts = [layer["queries"] + layer["keys"] for layer in layers]
+    return " to ".join(f"{count:,}" for count in sorted({min(counts), max(counts)}))
+
+
+def _streams(given: dict[str, Any]) -> str:
+    """Return the streams of a run with their tokens, and how many layers each of its stacks has."""
+    stacks = Counter(layer["stack"] for layer in given["layers"] if layer["stack"])
+    tokens = ", ".join(f"{name} {count:,} tokens" for name, count in given["streams"].items())
+    return escape(tokens + "; layers: " + ", ".join(f"{name} {count}" for name, count in stacks.items()))
 
 
 def _size(count: float) -> str:
@@ -166,6 +225,6 @@ def _names(names: Sequence[str]) -> str:
     return escape(", ".join(names)) or "none"
 
 
-def _console() -> Console:
+def page() -> Console:
     """Return a console as wide as the terminal; elsewhere wide enough that no table is cut."""
     return Console() if sys.stdout.isatty() else Console(width=140)

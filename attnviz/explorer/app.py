@@ -23,7 +23,7 @@ from attnviz.explorer.view import View
 from attnviz.explorer.wall import AllHeads
 from attnviz.plots.theme import THEMES
 from attnviz.store import RunDirectory
-from attnviz.views import score_phrases
+from attnviz.views import layer_name, score_phrases
 
 __all__ = ["VIEWS", "Explorer"]
 
@@ -137,7 +137,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def _heading(self) -> tuple[str, str]:
         state = self.state
         if state.view == "head":
-            return f"Layer {state.layer} · Head {state.head}", ""
+            return f"{layer_name(state.directory.layers[state.layer])} · Head {state.head}", ""
         return "All heads", "Layers down, heads across. Drag and scroll to move, click a head to open it."
 
     def _scores(self) -> list[str]:

@@ -17,9 +17,17 @@ from attnviz.plots.head import MARKERS, HeadFigure, head_figure
 from attnviz.plots.labels import choose_labels
 from attnviz.plots.raster import Window, draw, glyph_data, spread_for
 from attnviz.plots.theme import THEMES, hex_color
-from attnviz.store import HeadVectors
 from attnviz.types import KINDS, FloatArray
-from attnviz.views import describe_token, links, show_text, turn
+from attnviz.views import (
+    PARTNER,
+    describe_absence,
+    describe_token,
+    layer_name,
+    links,
+    read_exchange,
+    show_text,
+    turn,
+)
 
 __all__ = ["OneHead"]
 
@@ -63,7 +71,7 @@ class OneHead(View):
         tile = wall.index(state.layer, state.head) or 0
         self._placed: FloatArray = turn(wall.points[tile], state.azimuth, state.elevation)
         self._scene: Scene = make_scene(state, ((state.layer, state.head),))
-        self._vectors: HeadVectors = state.directory.vectors(state.layer, state.head)
+        self._norms: FloatArray = state.directory.norms(state.layer, state.head)
         self._ready = True
 
     def _make(self) -> None:
@@ -78,11 +86,12 @@ class OneHead(View):
         """Draw what the window shows: few points as marks, thumbnails and words, many as a raster."""
         rows = self._visible(window)
         near = len(rows) < GLYPHS
-        pictures = len(rows) < PICTURES and self.state.directory.manifest.model.modality == "image"
+        pictured = rows[self._of_image(rows)] if len(rows) < PICTURES else rows[:0]
+        others = np.setdiff1d(rows, pictured, assume_unique=True)
         self._draw_raster(window, count=0 if near else len(rows))
-        self._draw_dots(rows if near and not pictures else rows[:0])
-        self._draw_pictures(rows if pictures else rows[:0], window)
-        self._draw_labels(rows if not pictures else rows[:0], window)
+        self._draw_dots(others if near else rows[:0])
+        self._draw_pictures(pictured, window)
+        self._draw_labels(others, window)
         self._fade()
         if self._fresh:
             self._fresh = False
@@ -92,6 +101,11 @@ class OneHead(View):
         x, y = self._placed.T
         inside = (x >= window.x0) & (x <= window.x1) & (y >= window.y0) & (y <= window.y1)
         return np.flatnonzero(inside & self._scene.shown)
+
+    def _of_image(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        run = self.state.directory
+        of_image: NDArray[np.bool_] = (run.tokens["modality"].iloc[rows % run.num_tokens] == "image").to_numpy()
+        return of_image
 
     def _draw_raster(self, window: Window, *, count: int) -> None:
         if count == 0:
@@ -143,12 +157,14 @@ class OneHead(View):
         return np.asarray(rows >= self.state.directory.num_tokens, np.int64)
 
     def _sequence_rows(self) -> NDArray[np.int64]:
-        """Return the points of the chosen token's sequence."""
+        """Return the points of the chosen token's sequence that the head has."""
         if self.state.token is None:
             return np.empty(0, np.int64)
         run = self.state.directory
         tokens = np.arange(run.num_tokens)[run.token_slice(int(run.tokens["sequence_id"].iloc[self.state.token]))]
-        return np.concatenate([tokens, tokens + run.num_tokens])
+        rows = np.concatenate([tokens, tokens + run.num_tokens])
+        there: NDArray[np.int64] = rows[library.present(run)[self.state.layer][rows]]
+        return there
 
     def _select(self) -> None:
         """Follow the choice of a token."""
@@ -167,19 +183,20 @@ class OneHead(View):
         self._fade()
 
     def _chosen(self) -> int:
-        token = self.state.token
-        return -1 if token is None else token + KINDS.index(self.state.kind) * self.state.directory.num_tokens
+        """Return the chosen point, or -1 if the head has none of the token."""
+        token, kind = self.state.token, self.state.kind_here
+        return -1 if token is None or kind is None else token + KINDS.index(kind) * self.state.directory.num_tokens
 
     def _lines(self) -> dict[str, object]:
         """Return the lines from the chosen point to its partners."""
-        if self.state.token is None:
+        run, token, kind = self.state.directory, self.state.token, self.state.kind_here
+        if token is None or kind is None or not run.layers[self.state.layer].rebuilt:
             return {name: [] for name in ("x0", "y0", "x1", "y1", "width", "alpha")}
-        run, token, kind = self.state.directory, self.state.token, self.state.kind
         sequence = int(run.tokens["sequence_id"].iloc[token])
-        first = run.token_slice(sequence).start
-        frame, _ = links(run.attention(self.state.layer, self.state.head, sequence), token - first, kind=kind)
+        exchange = read_exchange(run, self.state.layer, self.state.head, sequence)
+        frame, _ = links(exchange.attention, exchange.place(token, kind) or 0, kind=kind)
         other = run.num_tokens if kind == "query" else 0
-        there = self._placed[frame["position"].to_numpy() + first + other]
+        there = self._placed[exchange.tokens(PARTNER[kind])[frame["position"].to_numpy(np.int64)] + other]
         here = np.repeat(self._placed[[self._chosen()]], len(frame), axis=0)
         width = 1 + 5 * frame["weight"].to_numpy()
         ends = {"x0": here[:, 0], "y0": here[:, 1], "x1": there[:, 0], "y1": there[:, 1]}
@@ -197,8 +214,7 @@ class OneHead(View):
             self._leave()
             return
         kind, token = divmod(row, self.state.directory.num_tokens)
-        norms = self._vectors.key_norm if kind else self._vectors.query_norm
-        lines = describe_token(self.state.directory, token, KINDS[kind], norm=float(norms[token]))
+        lines = describe_token(self.state.directory, token, KINDS[kind], norm=float(self._norms[row]))
         place_x, place_y = map(float, self._placed[row])
         self._figure.lit.data = self._marks(np.array([row]), size=12)
         self._figure.tip.data = place_tip(lines, place_x, place_y, bounds=self._wires.window.bounds)
@@ -231,8 +247,12 @@ class OneHead(View):
         """Return one sentence that says what the canvas shows."""
         if not self._ready:
             return ""
-        where = f"Layer {self.state.layer}, head {self.state.head} on map {self.state.map}: {self._scene.words()}"
-        if self.state.token is None:
+        run, token, kind = self.state.directory, self.state.token, self.state.kind_here
+        name = layer_name(run.layers[self.state.layer])
+        where = f"{name}, head {self.state.head} on map {self.state.map}: {self._scene.words()}"
+        if token is None:
             return f"{where}."
-        chosen = describe_token(self.state.directory, self.state.token, self.state.kind)
+        if kind is None:
+            return f"{where}. {describe_absence(run, self.state.layer, token)}"
+        chosen = describe_token(run, token, kind)
         return f"{where}. Selected: {chosen[0]}, {chosen[1]}."

@@ -8,11 +8,14 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory, layout
-from attnviz.views import KEPT, Coloring, Wall, color_points, prepare_wall
+from attnviz.views import KEPT, Coloring, Wall, color_points, patch_grids, prepare_wall, present_points
 
-__all__ = ["coloring", "map_names", "open_runs", "wall"]
+__all__ = ["coloring", "grids", "map_names", "open_runs", "present", "wall"]
 
 
 def open_runs(runs: Iterable[RunDirectory | str | Path]) -> dict[str, RunDirectory]:
@@ -48,6 +51,18 @@ def coloring(run: RunDirectory, name: str, heads: tuple[tuple[int, int], ...], m
     if name in KEPT:
         return _coloring(run, name, heads, map_name, _map_stamp(run, map_name))
     return _coloring(run, name, heads if name == "norm" else ())
+
+
+@lru_cache(maxsize=8)
+def grids(run: RunDirectory) -> NDArray[np.int16]:
+    """Return the patch grid each token stands in; see ``views.patch_grids``."""
+    return patch_grids(run)
+
+
+@lru_cache(maxsize=8)
+def present(run: RunDirectory) -> dict[int, NDArray[np.bool_]]:
+    """Return which points each layer has; see ``views.present_points``."""
+    return present_points(run)
 
 
 @lru_cache(maxsize=64)

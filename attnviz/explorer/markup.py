@@ -13,6 +13,9 @@ from attnviz.views import describe_token, show_text
 __all__ = ["brand", "chips", "facts", "heading", "legend", "line", "map_line", "note", "partners"]
 
 
+LEAST = 0.0005  # of all weight, for a sink to be spoken of: less is how numbers are rounded
+
+
 def brand(run: RunDirectory) -> str:
     """Return the top bar: what is open, and how much of it there is."""
     heads = sum(layer.num_heads for layer in run.manifest.layers)
@@ -61,8 +64,12 @@ def legend(scene: Scene) -> str:
         return "".join(_entry(f'style="background:{color}"', label, count) for label, count, color in kinds)
     if not coloring.categories:
         return _scale(scene)
-    rows = [(i, entry) for i, entry in enumerate(coloring.categories) if entry.tokens]
-    entries = [_entry(_split(scene, i), show_text(entry.label, longest=24), entry.tokens) for i, entry in rows]
+    counted = scene.tally().tolist()
+    entries = [
+        _entry(_split(scene, i), show_text(entry.label, longest=24), counted[i])
+        for i, entry in enumerate(coloring.categories)
+        if counted[i]
+    ]
     return "".join(entries) + _kinds()
 
 
@@ -75,10 +82,18 @@ def facts(run: RunDirectory, token: int, kind: str, norm: float) -> str:
     )
 
 
-def partners(frame: pd.DataFrame, rest: float, kind: str, *, names: list[str], special: float) -> str:
-    """Return the partners of a token as a table with bars, what is left out, and how much of all is on special tokens."""
+def partners(frame: pd.DataFrame, rest: float, kind: str, *, special: float, sink: float = 0.0) -> str:
+    """Return the partners of a token as a table with bars, and what is left out.
+
+    Parameters
+    ----------
+    frame
+        ``name``, ``position`` in its stream, and ``weight``.
+    rest, special, sink
+        The weight of all other tokens, that of special tokens among all, and what no token gets.
+    """
     verb = "attends to" if kind == "query" else "is attended to by"
-    columns = zip(names, frame["position"].tolist(), frame["weight"].tolist(), strict=True)
+    columns = zip(*(frame[name].tolist() for name in ("name", "position", "weight")), strict=True)
     rows = "".join(
         f'<tr><td class="name">{escape(name)}</td><td class="place">{position}</td>'
         f'<td class="bar"><i style="width:{min(weight, 1) * 100:.1f}%"></i></td>'
@@ -86,8 +101,10 @@ def partners(frame: pd.DataFrame, rest: float, kind: str, *, names: list[str], s
         for name, position, weight in columns
     )
     others = "All tokens together" if frame.empty else "All other tokens together"
-    left = f'<p class="left">{others}: {rest * 100:.1f} %<br>Of all, with special tokens: {special * 100:.1f} %</p>'
-    return f"<h3>This {kind} {verb}</h3><table>{rows}</table>{left}"
+    lines = [f"{others}: {rest * 100:.1f} %", f"Of all, with special tokens: {special * 100:.1f} %"]
+    if sink >= LEAST:
+        lines.insert(1, f"Sink, which is no token: {sink * 100:.1f} %")
+    return f'<h3>This {kind} {verb}</h3><table>{rows}</table><p class="left">{"<br>".join(lines)}</p>'
 
 
 def _entry(swatch: str, label: str, count: int) -> str:
@@ -105,7 +122,8 @@ def _scale(scene: Scene) -> str:
     digits = 0 if float(made.low).is_integer() and float(made.high).is_integer() else 2
     low, high = (f"{value:,.{digits}f}" for value in (made.low, made.high))
     title = f"{made.title}, {made.note}" if made.note else made.title
-    missing = _entry(f'style="background:{scene.theme.other}"', "no value", made.missing) if made.missing else ""
+    without = int(scene.tally()[-1])
+    missing = _entry(f'style="background:{scene.theme.other}"', "no value", without) if without else ""
     return (
         f'<div class="scale"><i style="background:linear-gradient(90deg,{colors})"></i>'
         f"<span>≤ {low}</span><span>{escape(title)}</span><span>≥ {high}</span></div>{missing}{_kinds()}"

@@ -1,5 +1,6 @@
 """From a state to what the raster needs: which points, in which colours, and which of them stand out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,26 +22,43 @@ class Scene:
     """What is shown of the points of one or of all heads."""
 
     run: RunDirectory
+    heads: tuple[tuple[int, int], ...]
     theme: Theme
     coloring: Coloring
     table: FloatArray  # (codes, 3)
-    shown: NDArray[np.bool_]  # (points,)
+    shown: NDArray[np.bool_]  # (points,), of those that any of the heads has
     matched: NDArray[np.bool_] | None  # (points,), of the shown ones; None without a search
 
     def counts(self, mask: NDArray[np.bool_] | None = None) -> tuple[int, int]:
-        """Return how many queries and keys are in a mask, or shown."""
+        """Return how many queries and keys are in a mask, or shown in any of the heads."""
         chosen = self.shown if mask is None else mask
         tokens = self.run.num_tokens
         return int(chosen[:tokens].sum()), int(chosen[tokens:].sum())
 
+    @property
+    def points_a_head(self) -> float:
+        """How many points a head shows, on average."""
+        present = library.present(self.run)
+        by_layer = {layer: int((self.shown & present[layer]).sum()) for layer in dict(self.heads)}
+        return float(np.mean([by_layer[layer] for layer, _ in self.heads]))
+
+    def tally(self) -> NDArray[np.int64]:
+        """Return how many tokens have a shown point of each category, or at last no number; see ``Coloring.tally``."""
+        if len(self.coloring.codes) == 1:
+            return self.coloring.tally(self.shown[None])
+        present = library.present(self.run)
+        return self.coloring.tally(np.stack([self.shown & present[layer] for layer, _ in self.heads]))
+
     def words(self) -> str:
-        """Return what is shown, in words."""
-        queries, keys = self.counts()
-        text = f"{queries:,} queries and {keys:,} keys coloured by {self.coloring.title.lower()}"
-        if self.matched is None:
-            return text
-        found = self.counts(self.matched)
-        return f"{text}, {found[0]:,} queries and {found[1]:,} keys matching the search"
+        """Return what is shown of each head, in words."""
+        text = f"{self._numbers(self.shown)} coloured by {self.coloring.title.lower()}"
+        return text if self.matched is None else f"{text}, {self._numbers(self.matched)} matching the search"
+
+    def _numbers(self, mask: NDArray[np.bool_]) -> str:
+        present = library.present(self.run)
+        kinds = {id(present[layer]): present[layer] for layer, _ in self.heads}.values()
+        queries, keys = zip(*(self.counts(mask & has) for has in kinds), strict=True)
+        return f"{_range(queries)} queries and {_range(keys)} keys"
 
     def layers(self, radius: float) -> list[Layer]:
         """Return the layers of the raster: with a search, the matches over a dimmed field."""
@@ -64,14 +82,21 @@ class Scene:
 
 
 def make_scene(state: State, heads: tuple[tuple[int, int], ...]) -> Scene:
-    """Return the scene of some heads (their order is that of the tiles)."""
+    """Return the scene of some heads, at least one (their order is that of the tiles)."""
     run, theme = state.directory, THEMES[state.theme]
     coloring = library.coloring(run, state.color, heads, state.map)
     tokens = np.ones(run.num_tokens, bool)
     if state.hide_special:
         tokens &= ~run.tokens["is_special"].to_numpy()
     kinds = [state.kinds in ("both", kind) for kind in ("query", "key")]
+    present = library.present(run)
     shown = np.concatenate([tokens & kind for kind in kinds])
+    shown &= np.logical_or.reduce([present[layer] for layer in dict(heads)])
     found = match_tokens(run, state.search, whole=state.whole, case=state.case) if state.search else None
     matched = None if found is None else np.tile(found, 2) & shown
-    return Scene(run, theme, coloring, color_table(coloring, theme), shown, matched)
+    return Scene(run, heads, theme, coloring, color_table(coloring, theme), shown, matched)
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -8,6 +8,7 @@ from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.scene import make_scene
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
+from attnviz.views import in_rows
 
 __all__ = ["Sidebar"]
 
@@ -75,13 +76,16 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         if info is None:
             self._legend.object = ""
             return
-        heads = [(layer.layer, head) for layer in state.directory.manifest.layers for head in range(layer.num_heads)]
-        scene = make_scene(state, ((state.layer, state.head),) if state.view == "head" else tuple(heads))
+        one = state.view == "head"
+        heads = [(layer.layer, head) for layer in in_rows(state.directory) for head in range(layer.num_heads)]
+        scene = make_scene(state, ((state.layer, state.head),) if one else tuple(heads))
         self._legend.object = markup.legend(scene)
         self._found.object = ""
         if scene.matched is not None:
             queries, keys = scene.counts(scene.matched)
-            self._found.object = f"{queries:,} queries and {keys:,} keys match, in every head."
+            several = len(state.directory.streams) > 1
+            where = ("in this head" if one else "in the heads that have them") if several else "in every head"
+            self._found.object = f"{queries:,} queries and {keys:,} keys match, {where}."
 
 
 def _field(widget: type[pn.widgets.Widget], state: State, name: str) -> pn.widgets.Widget:

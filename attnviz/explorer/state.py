@@ -15,7 +15,7 @@ from attnviz.explorer.library import map_names
 from attnviz.plots.theme import THEMES
 from attnviz.store import RunDirectory
 from attnviz.types import KINDS
-from attnviz.views import colorings
+from attnviz.views import PARTNER, colorings, has_point, in_rows
 
 __all__ = ["State"]
 
@@ -65,6 +65,18 @@ class State(param.Parameterized):  # type: ignore[misc]  # param publishes no us
         """The chosen run."""
         return self._runs[self.run]
 
+    @property
+    def kind_here(self) -> str | None:
+        """Which point of the chosen token is seen: that of ``kind`` if the layer has it, or the other, or none.
+
+        A token of an encoder has a key in cross attention, and no query. What was chosen stays as it is, so that a way through
+        the layers and back ends where it began.
+        """
+        if self.token is None:
+            return None
+        kinds = (self.kind, PARTNER[self.kind])
+        return next((kind for kind in kinds if has_point(self.directory, self.layer, self.token, kind)), None)
+
     @param.depends("run", watch=True)  # type: ignore[untyped-decorator]
     def _follow_run(self) -> None:
         """Offer what the new run has; keep the names it shares with the old one, and drop the token."""
@@ -101,9 +113,9 @@ class State(param.Parameterized):  # type: ignore[misc]  # param publishes no us
         self.param.update(layer=layer, head=head, view="head")
 
     def step(self, layers: int, heads: int) -> None:
-        """Go to a neighbouring head, staying at the edge of the wall."""
+        """Go to a neighbouring head of the wall, staying at its edge."""
         run = self.directory
-        known = list(run.layers)
+        known = [info.layer for info in in_rows(run)]
         row = min(max(known.index(self.layer) + layers, 0), len(known) - 1)
         layer = known[row]
         head = min(max(self.head + heads, 0), run.layers[layer].num_heads - 1)

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from attnviz.explorer import library
 from attnviz.plots.picture import decode_png, patch_pixels
 from attnviz.plots.raster import Window
 from attnviz.plots.theme import Theme
@@ -28,10 +29,10 @@ def thumbnails(
     places = run.tokens[columns].iloc[rows % run.num_tokens].fillna(-1).to_numpy(np.int64)
     side = float(np.clip(420 / max(len(rows), 1) ** 0.5, 18, 46)) * window.unit
     colors = np.where(rows >= run.num_tokens, theme.key, theme.query).tolist()
-    grid = run.manifest.model.grid or (1, 1)
+    grids = np.maximum(library.grids(run)[rows % run.num_tokens], 1).tolist()
     images: list[object] = [
-        patch_pixels(pixels(run, sequence), (row, column), grid=grid, border=color, fill=theme.surface)
-        for (sequence, row, column), color in zip(places.tolist(), colors, strict=True)
+        patch_pixels(pixels(run, sequence), (row, column), grid=tuple(grid), border=color, fill=theme.surface)
+        for (sequence, row, column), color, grid in zip(places.tolist(), colors, grids, strict=True)
     ]
     x, y = (placed[rows, axis] - side / 2 for axis in (0, 1))
     sides = [side] * len(rows)

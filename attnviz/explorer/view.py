@@ -1,7 +1,8 @@
 """What every view of the explorer has, whatever it draws."""
 
+from abc import ABC, abstractmethod
+
 import panel as pn
-from panel.viewable import Viewer
 
 from attnviz.explorer.state import State
 from attnviz.explorer.wires import Wires
@@ -9,13 +10,12 @@ from attnviz.explorer.wires import Wires
 __all__ = ["View"]
 
 
-class View(Viewer):  # type: ignore[misc]  # panel publishes no usable types
-    """A figure that follows a state."""
+class View(ABC):
+    """A figure that follows a state. Panel shows whatever has ``__panel__``; its own Viewer would not let a method be abstract."""
 
     framed = True  # whether the page draws a card around it
 
     def __init__(self, state: State) -> None:
-        super().__init__()
         self.state = state
         self._pane = pn.pane.Bokeh(sizing_mode="stretch_both", css_classes=["canvas"])
         self._wires: Wires | None = None
@@ -23,6 +23,10 @@ class View(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def __panel__(self) -> pn.viewable.Viewable:
         """Return the figure."""
         return self._pane
+
+    @abstractmethod
+    def summary(self) -> str:
+        """Return one sentence that says what the canvas shows."""
 
     def fit(self) -> None:
         """Show everything again."""
@@ -33,7 +37,3 @@ class View(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def _known(self) -> bool:
         """Whether the browser has the figure: a change that overtakes the figure it changes would be refused."""
         return self._wires is not None and self._wires.window is not None
-
-    def summary(self) -> str:
-        """Return one sentence that says what the canvas shows."""
-        raise NotImplementedError

@@ -14,7 +14,7 @@ from attnviz.plots.raster import Window, draw, glyph_data, spread_for
 from attnviz.plots.theme import THEMES
 from attnviz.plots.wall import ROOM, WallFigure, wall_figure
 from attnviz.types import KINDS, FloatArray
-from attnviz.views import Wall, describe_token, score_phrases, turn
+from attnviz.views import Wall, describe_token, layer_name, score_phrases, turn
 
 __all__ = ["AllHeads"]
 
@@ -53,7 +53,9 @@ class AllHeads(View):
         self._centers = self._wall.centers
         self._figure: WallFigure = wall_figure(self._wall, THEMES[self.state.theme])
         plot, home = self._figure.plot, self._figure.home
-        self._wires = Wires(plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave, top=True)
+        self._wires = Wires(
+            plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave, corner=True
+        )
         self._light(self.state.token)
         self._pane.object = plot
         self._stale, self._fresh = False, True
@@ -63,6 +65,7 @@ class AllHeads(View):
         self._wall: Wall = library.wall(self.state.directory, self.state.map, alike=self.state.alike)
         heads = tuple((tile.layer, tile.head) for tile in self._wall.tiles)
         self._scene: Scene = make_scene(self.state, heads)
+        self._seen = self._scene.points_a_head
         self._placed: FloatArray = turn(self._wall.points, self.state.azimuth, self.state.elevation)
 
     def _redraw(self) -> None:
@@ -78,7 +81,7 @@ class AllHeads(View):
         """Raster the visible tiles."""
         tiles = self._wall.inside(window.bounds)
         area = window.unit**2 * window.width * window.height  # in tiles
-        seen = sum(self._scene.counts()) * min(area, len(tiles))
+        seen = self._seen * min(area, len(tiles))
         image = draw(
             self._placed,
             self._centers,
@@ -99,7 +102,8 @@ class AllHeads(View):
             self._leave()
             return
         layer, head = self._wall.tiles[tile].layer, self._wall.tiles[tile].head
-        lines = [f"Layer {layer} · Head {head}", *score_phrases(self._scores, layer, head)]
+        name = layer_name(self.state.directory.layers[layer])
+        lines = [f"{name} · Head {head}", *score_phrases(self._scores, layer, head)]
         point = self._nearest(tile, x, y)
         if point is not None:
             kind, token = divmod(point, self.state.directory.num_tokens)
@@ -115,31 +119,36 @@ class AllHeads(View):
             self._figure.tip.data = place_tip(lines, x, y, bounds=self._wires.window.bounds)
 
     def _nearest(self, tile: int, x: float, y: float) -> int | None:
-        """Return the shown point next to a place in a tile, if it is near: 20,000 points take 0.1 ms without any tree."""
+        """Return the shown point next to a place in a tile, if it is near: 20,000 points take 0.1 ms without any tree.
+
+        A point that the head does not have is near nothing.
+        """
         if self._wires is None or self._wires.window is None:
             return None
         shown = self._scene.shown if self._scene.matched is None else self._scene.matched
         if not shown.any():
             return None
         offset = self._placed[tile] - (np.array([x, y], np.float32) - self._centers[tile])
-        distance = np.where(shown, (offset**2).sum(axis=1), np.inf)
-        point = int(np.nanargmin(distance))
+        distance = np.where(shown, np.nan_to_num((offset**2).sum(axis=1), nan=np.inf), np.inf)
+        point = int(np.argmin(distance))
         return point if distance[point] <= (REACH * self._wires.window.unit) ** 2 else None
 
     def _light(self, token: int | None) -> None:
-        """Mark one token's query and key in every head, with one small source."""
+        """Mark one token's query and key in every head that has them, with one small source."""
         if token is None:
             self._figure.lit.data = {"x": [], "y": [], "color": [], "marker": []}
             return
         theme, tokens = self._scene.theme, self.state.directory.num_tokens
         rows = [token + i * tokens for i in (0, 1) if self._scene.shown[token + i * tokens]]
         places = np.concatenate([self._placed[:, row] + self._centers for row in rows] or [np.empty((0, 2))])
-        repeat = len(self._wall.tiles)
+        kinds = np.repeat([int(row >= tokens) for row in rows], len(self._wall.tiles))
+        there = np.isfinite(places).all(axis=1)
+        places, kinds = places[there], kinds[there]
         self._figure.lit.data = {
             "x": places[:, 0],
             "y": places[:, 1],
-            "color": np.repeat([(theme.query, theme.key)[row >= tokens] for row in rows], repeat),
-            "marker": np.repeat([MARKERS[int(row >= tokens)] for row in rows], repeat),
+            "color": [(theme.query, theme.key)[kind] for kind in kinds],
+            "marker": [MARKERS[kind] for kind in kinds],
         }
 
     def _show_token(self) -> None:

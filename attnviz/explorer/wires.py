@@ -43,7 +43,7 @@ const resized = link.w !== w || link.h !== h
 if (cb_obj === home || (resized && link.unit == null)) {
   const [x0, x1, y0, y1] = home.data.bounds
   const unit = Math.max((x1 - x0) / w, (y1 - y0) / h)
-  set((x0 + x1) / 2, top ? y1 - unit * h / 2 : (y0 + y1) / 2, unit)
+  set(corner ? x0 + unit * w / 2 : (x0 + x1) / 2, corner ? y1 - unit * h / 2 : (y0 + y1) / 2, unit)
   link.unit = null
 } else if (resized) {
   set((x_range.start + x_range.end) / 2, (y_range.start + y_range.end) / 2, link.unit)
@@ -69,8 +69,8 @@ class Wires:
         The figure and what it shows at first.
     draw, point, tap, leave
         Called with the new window; with the pointer's place; with a click's place; when the pointer is gone.
-    top
-        Whether what is left over of the height lies below, not around.
+    corner
+        Whether what is left over of width and height lies to the right and below, not around: axes stand at the left and above.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class Wires:
         point: Callable[[float, float], None],
         tap: Callable[[float, float], None],
         leave: Callable[[], None],
-        top: bool = False,
+        corner: bool = False,
     ) -> None:
         self.window: Window | None = None
         self._draw = draw
         self._home = ColumnDataSource({"bounds": list(home)}, name="home")
-        self._wire_window(plot, top=top)
+        self._wire_window(plot, corner=corner)
         listen(plot, point)
         plot.on_event(Tap, lambda event: tap(event.x, event.y))
         plot.on_event(MouseLeave, lambda event: leave())
@@ -96,10 +96,10 @@ class Wires:
         """Show everything again."""
         self._home.data = {"bounds": list(self._home.data["bounds"])}
 
-    def _wire_window(self, plot: figure, *, top: bool) -> None:
+    def _wire_window(self, plot: figure, *, corner: bool) -> None:
         sent, answered = _channel("window")
         # "answered" is not read there: naming it is what sends it to the browser.
-        arguments = {"plot": plot, "home": self._home, "to": sent, "top": top, "answered": answered}
+        arguments = {"plot": plot, "home": self._home, "to": sent, "corner": corner, "answered": answered}
         changed = CustomJS(args=arguments, code=WINDOW)
         for name in ("inner_width", "inner_height"):
             plot.js_on_change(name, changed)

@@ -29,7 +29,7 @@ def export(
     layers: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
 ) -> tuple[Path, int]:
-    """Write one map of a run as a tidy table: a row per point, with token, kind, layer, head, coordinates and attributes.
+    """Write one map of a run as a tidy table: a row per point of a head, with token, kind, layer, head, coordinates and attributes.
 
     Parameters
     ----------

@@ -1,4 +1,8 @@
-"""A map as a tidy table, head by head: what every target writes."""
+"""A map as a tidy table, head by head: what every target writes.
+
+A row is a point that a head has: a token of another stream has no query there, or no key, and no row. The columns are the same
+for every run, those that speak of streams too: who joins runs of several models need not know which has them.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -33,7 +37,8 @@ def _head_table(run: RunDirectory, name: str, info: LayerInfo, head: int) -> pa.
     vectors = run.vectors(info.layer, head)
     frame.insert(0, "map", name)
     frame.insert(1, "layer", info.layer)
-    frame.insert(2, "head", head)
+    frame.insert(2, "layer_label", info.label)  # "3", or "cross 2" where the model has several stacks
+    frame.insert(3, "head", head)
     frame["norm"] = np.concatenate([vectors.query_norm, vectors.key_norm])
     attributes = run.sequences[list(run.manifest.attributes)]
     attributes = attributes.rename(columns={column: f"{column}_" for column in attributes if column in frame})

@@ -1,14 +1,18 @@
 """From a row with named columns to a Record: shared by every reader of tables.
 
-Receives a mapping of column names to values, gives a Record or the reason why there is none. The text and pair columns
-become the Record's; everything else rides along as attributes, with the types it came with. A name that the run's
-``sequences.parquet`` needs for itself gets a trailing underscore rather than an error: it is the user's data.
+Receives a mapping of column names to values, gives a Record or the reason why there is none. The text, pair and image columns
+become the Record's, an image as bytes or as a path from the folder of the table; everything else rides along as attributes,
+with the types it came with. A name that the run's ``sequences.parquet`` needs for itself gets a trailing underscore rather
+than an error: it is the user's data.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from attnviz.errors import InputError, nearest
 from attnviz.inputs.images import lazily
@@ -25,10 +29,17 @@ class Columns:
 
     main: str
     pair: str | None = None
+    image: str | None = None  # beside a text; a table of images alone has them in ``main``
+    folder: Path = Path()  # what paths of images start from
+
+    @property
+    def shown(self) -> tuple[str | None, ...]:
+        """All of them: the others are the user's own."""
+        return self.main, self.pair, self.image
 
 
 def choose(place: str, names: Iterable[str], options: DataOptions, *, images: Iterable[str] = ()) -> Columns:
-    """Return the columns to read of a table at ``place``.
+    """Return the columns to read of a table at ``place``, the path of a file or the name of a data set.
 
     Raises
     ------
@@ -36,14 +47,15 @@ def choose(place: str, names: Iterable[str], options: DataOptions, *, images: It
         If a column that was asked for is not there; the message names the nearest.
     """
     known = list(names)
-    picture = next(iter(images), None)
+    picture = options.image_column or next(iter(images), None)
     main = options.column or (picture if picture and "text" not in known else "text")
-    for column in (main, options.pair_column):
+    for column in (main, options.pair_column, options.image_column):
         if column is not None and column not in known:
             raise InputError(
-                f"{place} has no column {column!r}: {nearest(column, known)} Choose with data.column and data.pair_column."
+                f"{place} has no column {column!r}: {nearest(column, known)} Choose with data.column, data.pair_column and "
+                "data.image_column."
             )
-    return Columns(main, options.pair_column)
+    return Columns(main, options.pair_column, options.image_column, Path(place).parent)
 
 
 def to_record(reference: str, row: Mapping[str, Any], columns: Columns) -> Record | Skip:
@@ -54,20 +66,39 @@ def to_record(reference: str, row: Mapping[str, Any], columns: Columns) -> Recor
     main = row.get(columns.main)
     pair = row.get(columns.pair) if columns.pair else None
     attributes = _attributes(row, columns)
-    if isinstance(main, Mapping) and {"bytes", "path"} <= main.keys():  # a picture, as `datasets` stores it
-        image = lazily(main["bytes"] if main["bytes"] is not None else Path(str(main["path"])))
+    if columns.main == columns.image or _is_picture(main):
+        image = _image(main, columns.folder)
         return image if isinstance(image, Skip) else Record(reference, image=image, attributes=attributes)
     if main is None or (isinstance(main, str) and not main.strip()):
         return Skip("empty text")
     if not isinstance(main, str):
         return Skip("not a text")
-    return Record(reference, main, pair if isinstance(pair, str) and pair.strip() else None, attributes=attributes)
+    beside = _image(row.get(columns.image), columns.folder) if columns.image else None
+    if isinstance(beside, Skip):
+        return beside
+    return Record(reference, main, pair if isinstance(pair, str) and pair.strip() else None, beside, attributes)
+
+
+def _is_picture(value: Any) -> bool:
+    """Tell a picture as ``datasets`` stores it."""
+    return isinstance(value, Mapping) and {"bytes", "path"} <= value.keys()
+
+
+def _image(value: Any, folder: Path) -> Callable[[], NDArray[np.uint8]] | Skip:
+    """Return what decodes a picture: its bytes, or the file at a path from ``folder``."""
+    if _is_picture(value):
+        value = value["bytes"] if value["bytes"] is not None else value["path"]
+    if isinstance(value, bytes):
+        return lazily(value)
+    if not isinstance(value, str) or not value.strip():
+        return Skip("no image")
+    return lazily(folder / value)
 
 
 def _attributes(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     """Return the user's other columns under names that are free."""
     attributes: dict[str, Any] = {}
-    others = [str(name) for name in row if name not in (columns.main, columns.pair)]
+    others = [str(name) for name in row if name not in columns.shown]
     for name in others:
         attributes[free_name(name, SEQUENCES.names, {*others, *attributes})] = row[name]
     return attributes

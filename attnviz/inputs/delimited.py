@@ -75,7 +75,7 @@ def _cells(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 def _scan(path: Path, delimiter: str, header: list[str], columns: Columns) -> tuple[int, list[Callable[[str], Any]]]:
     """Return the number of rows and one parser per column, the first that understands all of its values."""
-    fitting = [list(_PARSERS) if name not in (columns.main, columns.pair) else [] for name in header]
+    fitting = [list(_PARSERS) if name not in columns.shown else [] for name in header]
     seen = [False] * len(header)
     count = -1  # the header is no row
     for count, (_, cells) in enumerate(_cells(path, delimiter)):

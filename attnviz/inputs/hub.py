@@ -29,7 +29,7 @@ def read_hub(location: str, options: DataOptions, seed: int) -> Rows:
     table = _encoded(_load(location, options))
     pictures = _columns_of(table, "Image")
     columns = choose(f"hub:{location}", table.column_names, options, images=pictures)
-    table = table.remove_columns([name for name in pictures if name != columns.main])
+    table = table.remove_columns([name for name in pictures if name not in columns.shown])
     labels = {name: table.features[name].int2str for name in _columns_of(table, "ClassLabel")}
 
     def take(indexes: Indexes) -> Iterator[Record | Skip]:

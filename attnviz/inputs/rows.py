@@ -27,6 +27,7 @@ class DataOptions:
     format: str | None = None  # a name in READERS; None = by prefix or file extension
     column: str | None = None  # of the text or the image; None = "text", or else the first image column
     pair_column: str | None = None  # of the second text
+    image_column: str | None = None  # of an image that belongs to the text: a file's path from the table, or its bytes
     split: str = "train"  # of a Hugging Face data set
     config: str | None = None  # of a Hugging Face data set
     max_sequences: int | None = None  # a uniform sample of so many usable rows, in their original order

@@ -34,14 +34,13 @@ thrown far out of the map by as many pushes at once. Since then, 6 heads, 5,000 
 The scaling c cancels in q·k and in neighbours of one kind: it can only touch the start.
 """
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attnviz.attention import weights
+from attnviz.attention import Reach, within_sequences
 from attnviz.maps.method import MapMethod, Within, parameter
 from attnviz.maps.nearest import neighbors as nearest
 from attnviz.maps.nearest import strongest
@@ -52,6 +51,7 @@ from attnviz.types import FloatArray, Joint, Neighbors
 __all__ = ["ATTENTION", "AttentionParameters", "strongest_keys"]
 
 START = 10.0  # standard deviation of the start along its widest axis
+_ROWS = 256  # of products at once
 _FEW = 10_000  # up to so many points there is time for more rounds
 
 
@@ -82,18 +82,41 @@ class AttentionParameters:
 
 
 def strongest_keys(joint: Joint, k: int) -> NDArray[np.int32]:
-    """Return for each query the keys with the largest q·k, ``(tokens, k)``, largest first; -1 where there are too few.
+    """Return for each query the keys with the largest q·k, ``(queries, k)``, largest first; -1 where there are too few.
 
     Keys of a query's own sequence that its layer hides from it are left out; keys of other sequences are not, because nothing
     but the batch keeps them from it.
     """
-    tokens, layer = len(joint.query), joint.sequences.layer
-    masked = layer.causal or layer.window is not None
+    count, layer = len(joint.key), joint.sequences.layer
+    masked = layer.causal or layer.window is not None or layer.chunk is not None
     query, key = (_unit(vectors) for vectors in (joint.query, joint.original_key))
-    found = strongest(query, key, min(4 * k if masked else k, tokens)).indices
+    found = strongest(query, key, min(4 * k if masked else k, count)).indices
     if masked:
-        found = _visible_first(found, joint)
+        found = _visible_first(found, joint)[:, :k]
+        lacking = np.flatnonzero((found < 0).any(axis=1))
+        found[lacking] = _strongest_visible(query, key, joint, lacking, found.shape[1])
     return np.pad(found[:, :k], ((0, 0), (0, max(k - found.shape[1], 0))), constant_values=-1)
+
+
+def _strongest_visible(
+    query: FloatArray, key: FloatArray, joint: Joint, rows: NDArray[np.int64], k: int
+) -> NDArray[np.int32]:
+    """Return the strongest keys of some queries, ``(rows, k)``, told from all products: of long sequences most may be hidden."""
+    reach, bounds = Reach.of(joint.sequences), joint.sequences.key_bounds
+    sequence = np.searchsorted(joint.sequences.bounds, rows, side="right") - 1
+    result = np.full((len(rows), k), -1, np.int32)
+    for start in range(0, len(rows), _ROWS):
+        part = slice(start, start + _ROWS)
+        products = query[rows[part]] @ key.T
+        for row, of_row, own in zip(products, rows[part], sequence[part], strict=True):
+            row[bounds[own] : reach.first[of_row]] = -np.inf
+            row[reach.stop[of_row] : bounds[own + 1]] = -np.inf
+        best = np.argpartition(-products, k - 1, axis=1)[:, :k]
+        values = np.take_along_axis(products, best, axis=1)
+        order = np.argsort(-values, axis=1, kind="stable")
+        chosen = np.take_along_axis(best, order, axis=1)
+        result[part] = np.where(np.isfinite(np.take_along_axis(values, order, axis=1)), chosen, -1)
+    return result
 
 
 def _unit(vectors: FloatArray) -> FloatArray:
@@ -104,15 +127,11 @@ def _unit(vectors: FloatArray) -> FloatArray:
 
 def _visible_first(found: NDArray[np.int32], joint: Joint) -> NDArray[np.int32]:
     """Move keys that the query of each row may not see to the end of the row, as -1."""
-    layer = joint.sequences.layer
-    sequence = np.searchsorted(joint.sequences.bounds, np.arange(len(found)), side="right")
-    distance = np.arange(len(found))[:, None] - found
-    hidden = np.zeros(found.shape, bool)
-    if layer.causal:
-        hidden |= distance < 0
-    if layer.window is not None:
-        hidden |= np.abs(distance) >= layer.window
-    hidden &= sequence[found] == sequence[:, None]
+    reach = Reach.of(joint.sequences)
+    sequence = np.searchsorted(joint.sequences.key_bounds, np.arange(len(joint.key)), side="right")
+    own = np.searchsorted(joint.sequences.bounds, np.arange(len(found)), side="right")
+    hidden = (found < reach.first[:, None]) | (found >= reach.stop[:, None])
+    hidden &= sequence[found] == own[:, None]
     order = np.argsort(hidden, axis=1, kind="stable")
     kept: NDArray[np.int32] = np.take_along_axis(np.where(hidden, -1, found), order, axis=1)
     return kept
@@ -124,32 +143,30 @@ def _graph(joint: Joint, parameters: AttentionParameters) -> Any:
 
     from attnviz.maps.graph import edges, memberships, union
 
-    tokens = len(joint.query)
-    keys = strongest_keys(joint, min(parameters.n_keys, tokens))
+    shape = len(joint.query), len(joint.key)
+    keys = strongest_keys(joint, min(parameters.n_keys, shape[1]))
     rows, columns = np.nonzero(keys >= 0)
     ones = np.ones(len(rows), np.float32)
-    attends = coo_array((ones, (rows, keys[rows, columns])), (tokens, tokens)).tocsr()
+    attends = coo_array((ones, (rows, keys[rows, columns])), shape).tocsr()
     if parameters.in_sequence:
         attends = attends.maximum(parameters.in_sequence * _in_sequence(joint))
     same = [nearest(points, parameters.n_same) for points in (joint.query, joint.key)]
-    alike = [edges(near.indices, memberships(near.distances), points=tokens) for near in same]
+    alike = [edges(near.indices, memberships(near.distances), points=len(near.indices)) for near in same]
     return union(block_array([[alike[0], attends], [None, alike[1]]], format="csr"))
 
 
 def _in_sequence(joint: Joint) -> Any:
-    """Return the attention within every sequence, ``(tokens, tokens)``, where it is more than a hundredth."""
+    """Return the attention within every sequence, ``(queries, keys)``, where it is more than a hundredth."""
     from scipy.sparse import coo_array
 
-    bounds, layer, key = joint.sequences.bounds, joint.sequences.layer, joint.original_key
     rows, columns, values = [], [], []
-    for first, last in itertools.pairwise(bounds):
-        given = weights(joint.query[first:last], key[first:last], layer)
+    for queries, keys, given in within_sequences(joint.query, joint.original_key, joint.sequences):
         row, column = np.nonzero(given > 0.01)
-        rows.append(row + first)
-        columns.append(column + first)
+        rows.append(row + queries.start)
+        columns.append(column + keys.start)
         values.append(given[row, column])
     where = np.concatenate(rows), np.concatenate(columns)
-    return coo_array((np.concatenate(values), where), (len(key), len(key))).tocsr()
+    return coo_array((np.concatenate(values), where), (len(joint.query), len(joint.key))).tocsr()
 
 
 def _place(joint: Joint, neighbors: Neighbors, *, dims: int, seed: int, parameters: AttentionParameters) -> FloatArray:
@@ -163,7 +180,7 @@ def _plan(joint: Joint, neighbors: Neighbors, *, dims: int, seed: int, parameter
         initial(joint.points, dims, spread=START, seed=seed),
         _graph(joint, parameters),
         CAUCHY,
-        epochs=parameters.n_epochs or (200 if 2 * len(joint.query) <= _FEW else 100),
+        epochs=parameters.n_epochs or (200 if len(joint.points) <= _FEW else 100),
         negatives=parameters.negative_sample_rate,
         seed=seed,
     )

@@ -214,6 +214,7 @@ def _compiled(dims: int, cauchy: bool) -> Callable[..., None]:
         a: Any,
         b: Any,
     ) -> None:
+        """Move every point in each round: by the edges that are due, and after every eighth pull by what pushes."""
         due, most = every.copy(), min(_TOGETHER * negatives, axes.shape[1])
         x, y, z = axes[0], axes[1], axes[dims - 1]
         for epoch in range(epochs):

@@ -21,11 +21,8 @@ _compiled: Callable[[Callable[..., Any]], Callable[..., Any]] = njit(nogil=True,
 
 
 @_compiled
-def _offer(best: Any, who: Any, limits: Any, row: int, value: Any, index: Any) -> None:
-    """Put a candidate into a row's list, which is sorted by (value, index), if it is better than the last."""
-    place = best.shape[1] - 1
-    if not (value < limits[row] or (value == limits[row] and index < who[row, place])):
-        return
+def _insert(best: Any, who: Any, row: int, place: int, value: Any, index: Any) -> None:
+    """Put a candidate into a row's list, which is sorted by (value, index) before ``place``, at ``place`` or before it."""
     while place > 0:
         before = best[row, place - 1]
         if before < value or (before == value and who[row, place - 1] < index):
@@ -35,7 +32,15 @@ def _offer(best: Any, who: Any, limits: Any, row: int, value: Any, index: Any) -
         place -= 1
     best[row, place] = value
     who[row, place] = index
-    limits[row] = best[row, best.shape[1] - 1]
+
+
+@_compiled
+def _offer(best: Any, who: Any, limits: Any, row: int, value: Any, index: Any) -> None:
+    """Put a candidate into a row's list, which is sorted by (value, index), if it is better than the last."""
+    last = best.shape[1] - 1
+    if value < limits[row] or (value == limits[row] and index < who[row, last]):
+        _insert(best, who, row, last, value, index)
+        limits[row] = best[row, last]
 
 
 @_compiled
@@ -121,17 +126,8 @@ def finish(rows: Any, points: Any, found: Any, distances: Any) -> None:
     """Measure again what was found of the points ``rows``; sort ``found`` and ``distances`` by (distance, index)."""
     for i in range(len(found)):
         for k in range(found.shape[1]):
-            index, place = found[i, k], k
-            distance = _distance(points, rows[i], index)
-            while place > 0:
-                before = distances[i, place - 1]
-                if before < distance or (before == distance and found[i, place - 1] < index):
-                    break
-                distances[i, place] = before
-                found[i, place] = found[i, place - 1]
-                place -= 1
-            distances[i, place] = distance
-            found[i, place] = index
+            index = found[i, k]
+            _insert(distances, found, i, k, _distance(points, rows[i], index), index)
 
 
 @_compiled

@@ -17,10 +17,13 @@ Not run or measured on a GPU: none was to be had (2026-11-21). On CPU tensors, k
   12 heads × 20,000 × 32 on two shared, busy cores: layout 24 s, the kernel 4.1 s on one; without a GPU this engine is no gain
 """
 
+import ctypes
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +60,7 @@ def choose_device(wanted: str = "auto") -> str:
         raise MapError(f"device is {wanted!r}; maps are made on 'auto', 'cpu' or 'cuda'.")
     if wanted == "cpu":
         return "cpu"
-    if find_spec("torch") is not None and _torch().cuda.is_available():
+    if find_spec("torch") is not None and _has_driver() and _torch().cuda.is_available():
         return "cuda"
     if wanted == "cuda":
         raise MapError(
@@ -65,6 +68,19 @@ def choose_device(wanted: str = "auto") -> str:
             "built for your GPU."
         )
     return "cpu"
+
+
+def _has_driver() -> bool:
+    """Return whether torch could find a GPU at all: where no driver is, loading torch (2 to 4 s) would only say so."""
+    if sys.platform != "linux":
+        return sys.platform != "darwin"
+    if any(Path(of_amd_or_wsl).exists() for of_amd_or_wsl in ("/dev/kfd", "/dev/dxg")):
+        return True
+    try:
+        ctypes.CDLL("libcuda.so.1")  # torch's own CUDA calls go through it
+    except OSError:
+        return False
+    return True
 
 
 def neighbors(points: FloatArray, k: int, device: str) -> list[Neighbors]:
@@ -135,6 +151,7 @@ class _Edges:
 
     @classmethod
     def of(cls, graph: Any, epochs: int) -> "_Edges":
+        """Return the edges of a graph that are not too light to be pulled once in so many rounds."""
         weights = graph.data.astype(np.float32) / max(graph.data.max(initial=0), np.finfo(np.float32).tiny)
         kept = weights * epochs >= 1
         before = np.concatenate([[0], np.cumsum(kept)])

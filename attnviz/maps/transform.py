@@ -41,7 +41,7 @@ Edges = tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]
 """Of each new point: where its edges begin, and the end; to which old points; weights, 0 to 1."""
 
 Land = Callable[[FloatArray, FloatArray], FloatArray]
-"""Takes new queries and keys in the joint space, ``(tokens, head_dim)`` each, gives their places, ``(2 * tokens, dims)``."""
+"""Takes new queries and keys in the joint space, ``(tokens, head_dim)`` each, gives their places, ``(queries + keys, dims)``."""
 
 _MOST = 500  # queries that hold one new key; a hub would have thousands, and 500 at random pull to the same place
 
@@ -56,13 +56,13 @@ class Landing:
     land: Land
 
     def __call__(self, query: FloatArray, key: FloatArray) -> FloatArray:
-        """Return where new tokens lie, ``(2 * tokens, dims)`` in float32: their queries, then their keys.
+        """Return where new tokens lie, ``(queries + keys, dims)`` in float32: their queries, then their keys.
 
         Parameters
         ----------
         query, key
-            ``(tokens, head_dim)``, finite, as captured: scale and shift of the head are applied here. Each token has its own
-            place, whatever else is given.
+            ``(queries, head_dim)`` and ``(keys, head_dim)``, finite, as captured: scale and shift of the head are applied here.
+            Each token has its own place, whatever else is given.
 
         Raises
         ------
@@ -79,17 +79,16 @@ class Landing:
                 f"New tokens for map {self.name!r} hold NaN or infinity, or leave the range of float32; places need finite "
                 "vectors. Capture in float32 or bfloat16, or leave these tokens out."
             )
-        if not len(query):
+        if not len(query) + len(key):
             return np.empty((0, self.dims), np.float32)
         return np.ascontiguousarray(self.land(query, key), np.float32)
 
     def _check(self, query: FloatArray, key: FloatArray) -> None:
         head_dim = self.joint.query.shape[1]
-        if query.ndim != 2 or query.shape != key.shape or query.shape[1] != head_dim:
+        if query.ndim != 2 or key.ndim != 2 or not query.shape[1] == key.shape[1] == head_dim:
             raise MapError(
                 f"New queries {query.shape} and keys {key.shape} were given for map {self.name!r}; both must be (tokens, "
-                f"{head_dim}), of the same tokens. Give the vectors of this layer and head, each query head with the keys of "
-                "its own kv_head."
+                f"{head_dim}). Give the vectors of this layer and head, each query head with the keys of its own kv_head."
             )
 
 
@@ -139,6 +138,7 @@ def _pca(old: _Old, spec: MapSpec, parameters: Any) -> Land:
     mean, directions = principal(old.joint.points, spec.dims)
 
     def land(query: FloatArray, key: FloatArray) -> FloatArray:
+        """Project new points onto the map's axes."""
         centred = np.concatenate([query, key]) - mean
         placed: FloatArray = np.stack([_products(centred, axis[None]) for axis in directions.T], axis=1).astype(
             np.float32
@@ -184,17 +184,18 @@ def _attention(old: _Old, spec: MapSpec, parameters: AttentionParameters) -> Lan
     """Tie a new query to its strongest keys, a new key to the queries whose strongest it would be, both to their own kind."""
     from attnviz.maps.graph import memberships
 
-    joint, tokens = old.joint, len(old.joint.query)
-    queries = old.order[old.order < tokens]  # in random order: what holds a hub is a sample of its queries
+    joint, split = old.joint, len(old.joint.query)
+    queries = old.order[old.order < split]  # in random order: what holds a hub is a sample of its queries
     keys, thresholds = joint.original_key, _thresholds(joint, parameters.n_keys)[queries]
     query_at_random = joint.query[queries]
     n_same = max(parameters.n_same, 1)  # nothing else may hold a new key
 
     def land(query: FloatArray, key: FloatArray) -> FloatArray:
-        strongest = _strongest(query, keys, parameters.n_keys, first=tokens)
+        """Tie new queries to their strongest keys, new keys to their queries, both to their own kind, and let them settle."""
+        strongest = _strongest(query, keys, parameters.n_keys, first=split)
         starts, held, ones = _holding(key - joint.shift, query_at_random, thresholds)
         same = [_nearest(new, there, n_same, memberships) for new, there in ((query, joint.query), (key, joint.key))]
-        shifted = same[1][0], same[1][1] + tokens, same[1][2]
+        shifted = same[1][0], same[1][1] + split, same[1][2]
         edges = _below(_beside(strongest, same[0]), _beside((starts, queries[held], ones), shifted))
         return _settle(old, edges, (1.0, 1.0), parameters.negative_sample_rate)
 

@@ -12,8 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from attnviz.attention import Reach
 from attnviz.metrics.space import Points, Space, kth_largest, sample, unit
-from attnviz.metrics.within import Reach, sequence_pairs
+from attnviz.metrics.within import sequence_pairs
 from attnviz.types import FloatArray, Joint
 
 __all__ = ["EQUAL", "Choice", "Evidence", "Pairs", "Placement", "search_counts"]
@@ -65,7 +66,7 @@ class Evidence:
     def __init__(self, joint: Joint, *, seed: int = 0) -> None:
         self.joint = joint
         self.seed = seed
-        self.tokens = len(joint.query)
+        self.num_queries, self.num_keys = len(joint.query), len(joint.key)
         self._reach = Reach.of(joint.sequences)
 
     @cached_property
@@ -81,17 +82,22 @@ class Evidence:
     @cached_property
     def sampled_points(self) -> Points:
         """Points that look at all points."""
-        return sample(2 * self.tokens, SAMPLED_POINTS, self.seed)
+        return sample(self.num_queries + self.num_keys, SAMPLED_POINTS, self.seed)
 
     @cached_property
-    def sampled_tokens(self) -> Points:
-        """Tokens whose query looks at all queries, and whose key looks at all keys."""
-        return sample(self.tokens, SAMPLED_POINTS, self.seed)
+    def looking_queries(self) -> Points:
+        """Queries that look at all queries."""
+        return sample(self.num_queries, SAMPLED_POINTS, self.seed)
+
+    @cached_property
+    def looking_keys(self) -> Points:
+        """Keys that look at all keys."""
+        return sample(self.num_keys, SAMPLED_POINTS, self.seed)
 
     @cached_property
     def sampled_queries(self) -> Points:
         """Queries that look at all keys."""
-        return sample(self.tokens, SAMPLED_QUERIES, self.seed)
+        return sample(self.num_queries, SAMPLED_QUERIES, self.seed)
 
     @cached_property
     def all_points(self) -> Space:
@@ -101,12 +107,12 @@ class Evidence:
     @cached_property
     def queries(self) -> Space:
         """The queries in the joint space."""
-        return Space(self.joint.query, self.sampled_tokens)
+        return Space(self.joint.query, self.looking_queries)
 
     @cached_property
     def keys(self) -> Space:
         """The keys in the joint space."""
-        return Space(self.joint.key, self.sampled_tokens)
+        return Space(self.joint.key, self.looking_keys)
 
     @cached_property
     def products(self) -> FloatArray:
@@ -116,12 +122,12 @@ class Evidence:
     @cached_property
     def least_products(self) -> FloatArray:
         """The smallest q·k of each sampled query that counts as one of its largest."""
-        return kth_largest(self.products, search_counts(self.tokens)[0])
+        return kth_largest(self.products, search_counts(self.num_keys)[0])
 
     @cached_property
     def pairs(self) -> Pairs:
         """Queries and keys of any sequences."""
-        return self._pairs(*_any_pairs(self.tokens, self.seed))
+        return self._pairs(*_any_pairs(self.num_queries, self.num_keys, self.seed))
 
     @cached_property
     def sequence_pairs(self) -> list[Pairs]:
@@ -158,10 +164,10 @@ class Placement:
     """
 
     def __init__(self, evidence: Evidence, placed: FloatArray) -> None:
-        self.query, self.key = placed[: evidence.tokens], placed[evidence.tokens :]
+        self.query, self.key = placed[: evidence.num_queries], placed[evidence.num_queries :]
         self.all_points = Space(placed, evidence.sampled_points)
-        self.queries = Space(self.query, evidence.sampled_tokens)
-        self.keys = Space(self.key, evidence.sampled_tokens)
+        self.queries = Space(self.query, evidence.looking_queries)
+        self.keys = Space(self.key, evidence.looking_keys)
 
 
 def search_counts(keys: int) -> tuple[int, int]:
@@ -175,12 +181,12 @@ def search_counts(keys: int) -> tuple[int, int]:
     return max(near * TOP // NEAR, 1), near
 
 
-def _any_pairs(tokens: int, seed: int) -> tuple[Points, Points]:
-    if tokens**2 <= SAMPLED_PAIRS:
-        rows, columns = np.divmod(np.arange(tokens**2), tokens)
+def _any_pairs(queries: int, keys: int, seed: int) -> tuple[Points, Points]:
+    if queries * keys <= SAMPLED_PAIRS:
+        rows, columns = np.divmod(np.arange(queries * keys), keys)
         return rows, columns
     rng = np.random.default_rng(seed)
-    return rng.integers(tokens, size=SAMPLED_PAIRS), rng.integers(tokens, size=SAMPLED_PAIRS)
+    return rng.integers(queries, size=SAMPLED_PAIRS), rng.integers(keys, size=SAMPLED_PAIRS)
 
 
 def _ranks(values: NDArray[np.floating]) -> Ranks:

@@ -46,7 +46,8 @@ class PointEvidence:
         last = neighbors.indices[:, self.k - 1] if self.k else np.arange(len(self._points))
         self._reach = _apart(self._points, last) * np.float32(1 + EQUAL)
         self._query, self._key = _for_logits(joint)
-        self.top, self.near = search_counts(len(joint.query))
+        self.top, self.near = search_counts(len(joint.key))
+        self.of_queries = search_counts(len(joint.query))
         self._least_of_query, self._logsumexp = self._attended()
         self._least_of_key = self._attending()
 
@@ -60,13 +61,13 @@ class PointEvidence:
 
     def attention_kept(self, placed: FloatArray) -> FloatArray:
         """Return which share of a point's ten strongest partners are among the fifty nearest on the map, ``(points,)``."""
-        tokens = len(self._query)
-        keys = nearest(placed[tokens:], placed[:tokens], self.near)
-        queries = nearest(placed[:tokens], placed[tokens:], self.near)
+        split = len(self._query)
+        keys = nearest(placed[split:], placed[:split], self.near)
+        queries = nearest(placed[:split], placed[split:], self.of_queries[1])
         given = _products(self._query, self._key, keys)
         got = _products(self._key, self._query, queries) - self._logsumexp[queries]
         found = [(given >= self._least_of_query[:, None]).sum(axis=1), (got >= self._least_of_key[:, None]).sum(axis=1)]
-        return _share(np.concatenate(found), self.top)
+        return np.concatenate([_share(found[0], self.top), _share(found[1], self.of_queries[0])])
 
     def _attended(self) -> tuple[FloatArray, FloatArray]:
         """Return the least of each query's largest logits, and log Σ exp of all its logits."""
@@ -83,7 +84,7 @@ class PointEvidence:
         least = np.empty(len(self._key), np.float32)
         for rows, logits in _logits(self._key, self._query):
             logits -= self._logsumexp
-            least[rows] = kth_largest(logits, self.top)
+            least[rows] = kth_largest(logits, self.of_queries[0])
         slack = _slack(self._key, self._query) + np.float32(EQUAL) * np.abs(self._logsumexp).max()
         reduced: FloatArray = least - slack
         return reduced

@@ -50,7 +50,7 @@ class Metric:
 
 def require_placed(joint: Joint, placed: FloatArray) -> None:
     """Raise ``MapError`` unless ``placed`` is finite, ``(points, dims)``, with as many points as the joint space."""
-    points = 2 * len(joint.query)
+    points = len(joint.query) + len(joint.key)
     if placed.ndim != 2 or len(placed) != points or not np.isfinite(placed).all():
         raise MapError(
             f"A map was given coordinates {placed.shape}; they must be finite ({points}, dims), the queries, then the keys. "
@@ -126,7 +126,7 @@ def attention_recall(evidence: Evidence, placement: Placement) -> float:
     keys or fewer, fifty would be all of them: then the nearest half is searched for the largest tenth (at least one each).
     Keys with the same q·k as the tenth count as well as it.
     """
-    top, near_count = search_counts(evidence.tokens)
+    top, near_count = search_counts(evidence.num_keys)
     near = nearest(placement.key, placement.query[evidence.sampled_queries], near_count)
     found = (np.take_along_axis(evidence.products, near, axis=1) >= evidence.least_products[:, None]).sum(axis=1)
     return float(np.minimum(found, top).mean() / top)

@@ -1,7 +1,8 @@
 """What every loaded model offers, whatever library it came from."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,17 @@ from numpy.typing import NDArray
 from attnviz.errors import InputError, ModelError
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
-__all__ = ["Batch", "LoadedModel", "decoded", "image_sequence", "picture", "place_model", "stream_lengths"]
+__all__ = [
+    "Batch",
+    "LoadedModel",
+    "decoded",
+    "image_sequence",
+    "picture",
+    "place_model",
+    "resolved_dtype",
+    "stream_lengths",
+    "wanted_dtype",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +30,12 @@ class Batch:
     """Model inputs of several sequences, padded on the right."""
 
     inputs: Mapping[str, torch.Tensor]
-    lengths: Mapping[str, tuple[int, ...]]  # tokens of each sequence, by stream; "" names the only stream of most models
+    lengths: Mapping[str, tuple[int, ...]]  # tokens of each sequence, by stream; "": the only stream of most models
+    widths: Mapping[str, int] = field(default_factory=dict)  # padded to, by stream, where that is more than the longest
+
+    def width(self, stream: str) -> int:
+        """Return how many positions of a stream the model runs over: different ones for each, by which attention tells them."""
+        return self.widths.get(stream, max(self.lengths[stream]))
 
 
 class LoadedModel(Protocol):
@@ -29,7 +45,7 @@ class LoadedModel(Protocol):
     module: torch.nn.Module
     max_length: int | None  # tokens the model takes; None where that is fixed
     windows: Mapping[str, NDArray[np.int32]]
-    """Where attention runs in windows, by module path: which token of its stream stands where, ``(windows, places)``; -1: padding."""
+    """Where attention runs in windows, by module path: which token stands at each place, ``(windows, places)``; -1: padding."""
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
         """Turn a record into tokens or patches, cut at ``max_length``.
@@ -57,16 +73,42 @@ def stream_lengths(sequences: Sequence[TokenSequence]) -> dict[str, tuple[int, .
 
 
 def place_model(module: torch.nn.Module, spec: ModelSpec) -> torch.nn.Module:
-    """Put a model on its device, in evaluation mode, with no gradients."""
+    """Put a model on its device, in evaluation mode, with no gradients.
+
+    Raises
+    ------
+    ModelError
+        If there is no such device.
+    """
+    module = module.eval().requires_grad_(False)
+    if spec.device_map or spec.quantize:
+        return module  # its library has placed it already
     wanted = spec.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return module.eval().requires_grad_(False).to(wanted)
+        return module.to(wanted)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
             f"Device {spec.device!r} cannot be used: {error} Accepted: auto, cpu, cuda, cuda:N, mps."
         ) from error
+
+
+def wanted_dtype(spec: ModelSpec) -> Any:
+    """Return the torch dtype to load weights in, or "auto": the checkpoint's own."""
+    return spec.dtype if spec.dtype == "auto" else getattr(torch, spec.dtype)
+
+
+def resolved_dtype(module: torch.nn.Module) -> str:
+    """Return the dtype that most of a model's numbers have: "float32", "bfloat16" or "float16".
+
+    Weights that bitsandbytes packed into integers are not counted: what is computed with them has the other weights' dtype.
+    """
+    sizes: Counter[str] = Counter()
+    for weight in module.parameters():
+        if weight.is_floating_point():
+            sizes[str(weight.dtype).removeprefix("torch.")] += weight.numel()
+    return sizes.most_common(1)[0][0] if sizes else "float32"
 
 
 def image_sequence(record: Record, *, prefix: tuple[str, ...], grid: tuple[int, int]) -> TokenSequence:

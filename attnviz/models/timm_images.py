@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,31 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from attnviz.errors import InputError, ModelError, nearest
-from attnviz.models.loaded import Batch, decoded, image_sequence, picture, place_model, stream_lengths
+from attnviz.errors import ModelError, nearest
+from attnviz.models.images import blank_image, image_tokens, require_image
+from attnviz.models.loaded import (
+    Batch,
+    decoded,
+    picture,
+    place_model,
+    resolved_dtype,
+    stream_lengths,
+    wanted_dtype,
+)
+from attnviz.models.timm_layouts import layout_of
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
 __all__ = ["TimmModel", "load"]
 
 
 def load(spec: ModelSpec, place: str) -> "TimmModel":
-    """Load a timm model with its weights. Raises ``ModelError`` if it cannot be had."""
+    """Load a timm model with its weights.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be had, or its attention cannot be rebuilt.
+    """
     name = f"local-dir:{place}" if Path(place).is_dir() else place.removeprefix("timm/")
     name = f"hf-hub:{spec.id}@{spec.revision}" if spec.revision else name
     try:
@@ -29,14 +44,13 @@ def load(spec: ModelSpec, place: str) -> "TimmModel":
         raise ModelError(
             f"The timm model {spec.id!r} cannot be loaded: {error}. {hint}Give a timm name or a folder."
         ) from error
-    return TimmModel(module.to(getattr(torch, spec.dtype)), spec)
+    return TimmModel(module if spec.dtype == "auto" else module.to(wanted_dtype(spec)), spec)
 
 
 class TimmModel:
     """A timm vision model with the transform of its ``pretrained_cfg``."""
 
     max_length: int | None = None
-    windows: Mapping[str, NDArray[np.int32]] = MappingProxyType({})
 
     def __init__(self, module: Any, spec: ModelSpec) -> None:
         data = timm.data.resolve_model_data_config(module)
@@ -44,31 +58,28 @@ class TimmModel:
         self.mean, self.std = data["mean"], data["std"]
         self.channels = data["input_size"][0]
         self.transform: Any = timm.data.create_transform(**data, is_training=False)
-        self.grid, self.prefix = _layout(module)
+        self.layout = layout_of(self.module, self._batched([blank_image()]))
+        self.windows: Mapping[str, NDArray[np.int32]] = self.layout.windows
         self.info = ModelInfo(
             id=spec.id,
             library="timm",
             architecture=type(module).__name__,
             modality="image",
             revision=spec.revision,
-            dtype=spec.dtype,
+            dtype=resolved_dtype(module),
             num_parameters=sum(weight.numel() for weight in module.parameters()),
-            grid=self.grid,
+            grid=self.layout.stages[0].grid,
         )
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
         """Return the patches of an image. Raises ``InputError`` for a text."""
-        if record.image is None:
-            raise InputError(
-                f"{record.reference} is a text, but {self.info.id} reads images. Choose a language model or image data."
-            )
-        return image_sequence(record, prefix=self.prefix, grid=self.grid)
+        require_image(record, self.info.id)
+        return image_tokens(record, self.layout)
 
     def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
         """Resize and normalise as the model's configuration says."""
-        pixels = torch.stack([self._pixels(sequence.record) for sequence in sequences])
-        weight = next(self.module.parameters())
-        return Batch({"x": pixels.to(weight)}, stream_lengths(sequences))
+        pixels = self._batched([sequence.record for sequence in sequences])
+        return Batch({"x": pixels}, stream_lengths(sequences))
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""
@@ -80,22 +91,12 @@ class TimmModel:
         """Return the image as the model sees it."""
         return picture(self._pixels(sequence.record), self.mean, self.std)
 
+    def _batched(self, records: Sequence[Record]) -> torch.Tensor:
+        """Return ``(batch, channels, height, width)``, as the model's weights are."""
+        return torch.stack([self._pixels(record) for record in records]).to(next(self.module.parameters()))
+
     def _pixels(self, record: Record) -> torch.Tensor:
         image = decoded(record)
         mode = {1: "L", 3: "RGB"}[self.channels]
         result: torch.Tensor = self.transform(Image.fromarray(image).convert(mode))
         return result
-
-
-def _layout(module: Any) -> tuple[tuple[int, int], tuple[str, ...]]:
-    """Return the patch grid and the names of the special tokens that come before the patches."""
-    embed = getattr(module, "patch_embed", None)
-    if embed is None or getattr(embed, "grid_size", None) is None:
-        raise ModelError(
-            f"{type(module).__name__} has no fixed grid of patches, which is not supported yet. Choose a ViT-like model."
-        )
-    rows, cols = embed.grid_size
-    count = getattr(module, "num_prefix_tokens", 0)
-    registers = getattr(module, "num_reg_tokens", 0) or 0
-    first = ("[CLS]", "[DIST]")[: count - registers]
-    return (int(rows), int(cols)), (*first, *(f"[REG{number}]" for number in range(1, registers + 1)))

@@ -1,46 +1,164 @@
-"""``from_pretrained`` with errors that people can act on; safetensors only, remote code only on request."""
+"""``from_pretrained`` with errors that people can act on.
 
+Safetensors only and no remote code, unless the spec asks for them. A checkpoint that lacks weights of the model is refused:
+transformers fills them with random numbers and only logs it, and a map of random heads looks like any other.
+"""
+
+import importlib.util
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 
-from attnviz.errors import ModelError
+from attnviz.errors import MissingExtraError, ModelError
+from attnviz.models.loaded import wanted_dtype
 from attnviz.types import ModelSpec
 
-__all__ = ["from_pretrained"]
+__all__ = ["from_pretrained", "load_weights"]
+
+_UNUSED = re.compile(r"pooler|position_ids|\bmask_token\b")  # never part of the last hidden state
+_ADVICE = "Give a hub id, a folder with config.json and model.safetensors, package:NAME/FOLDER or builtin:NAME."
+_NOUNS = {
+    "AutoConfig": "configuration",
+    "AutoImageProcessor": "image processor",
+    "AutoProcessor": "processor",
+    "AutoTokenizer": "tokenizer",
+}
 
 
 def from_pretrained(factory: Any, spec: ModelSpec, place: str, **more: Any) -> Any:
-    """Call ``factory.from_pretrained`` as the spec say.
+    """Call ``factory.from_pretrained`` as the spec says.
 
     Raises
     ------
     ModelError
-        If what the factory loads cannot be had: not found, offline, damaged, or of an unknown kind.
+        If what the factory loads cannot be had: not found, offline, damaged, of an unknown kind, or without some weights.
     """
-    if hasattr(factory, "from_config"):  # a model, not a tokenizer or processor
-        more["use_safetensors"] = True
-    bars = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()  # the library never prints
+    is_model = hasattr(factory, "from_config")  # and no tokenizer or processor
+    if is_model:
+        more |= {"use_safetensors": None if spec.allow_pickle else True, "output_loading_info": True}
+    with _quiet():
+        try:
+            loaded = factory.from_pretrained(
+                place, revision=spec.revision, trust_remote_code=spec.trust_remote_code, **more
+            )
+        except Exception as error:  # transformers, huggingface_hub, safetensors and tokenizers each raise their own
+            raise ModelError(_explain(factory.__name__, spec, place, error)) from error
+    return _complete(spec, *loaded) if is_model else loaded
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from printing progress and reports: what matters of them is raised."""
+    logging = transformers.utils.logging
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
-        return factory.from_pretrained(place, revision=spec.revision, trust_remote_code=spec.trust_remote_code, **more)
-    except Exception as error:  # transformers, huggingface_hub, safetensors and tokenizers each raise their own
-        raise ModelError(_explain(factory.__name__, spec, error)) from error
+        yield
     finally:
+        logging.set_verbosity(level)
         if bars:
-            transformers.utils.logging.enable_progress_bar()
+            logging.enable_progress_bar()
 
 
-def _explain(factory: str, spec: ModelSpec, error: Exception) -> str:
-    what = {"AutoTokenizer": "tokenizer", "AutoImageProcessor": "image processor", "AutoConfig": "configuration"}.get(
-        factory, "model"
-    )
+def load_weights(factory: Any, spec: ModelSpec, place: str) -> Any:
+    """Load a model in the dtype, on the devices and at the precision that the spec names.
+
+    Raises
+    ------
+    ModelError
+        As ``from_pretrained``, or if the spec names both a device and a device map, or quantizes without a GPU.
+    MissingExtraError
+        If accelerate or bitsandbytes is needed and not installed.
+    """
+    options: dict[str, Any] = {"dtype": wanted_dtype(spec)}
+    if spec.quantize:
+        options["quantization_config"] = _quantization(spec)
+    if spec.device_map or spec.quantize:
+        if spec.device_map and spec.device != "auto":
+            raise ModelError(
+                f"Both model.device = {spec.device!r} and model.device_map = {spec.device_map!r} were given. Keep one."
+            )
+        _require_installed("accelerate", "model.device_map" if spec.device_map else "model.quantize")
+        options["device_map"] = spec.device_map or {"": _gpu(spec)}
+    return from_pretrained(factory, spec, place, **options)
+
+
+def _quantization(spec: ModelSpec) -> Any:
+    """Return how bitsandbytes packs the weights; what is computed with them keeps the spec's dtype."""
+    _gpu(spec)
+    _require_installed("bitsandbytes", "model.quantize")
+    if spec.quantize == "8bit":
+        return transformers.BitsAndBytesConfig(load_in_8bit=True)
+    computed = torch.bfloat16 if spec.dtype == "auto" else getattr(torch, spec.dtype)
+    return transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=computed)
+
+
+def _gpu(spec: ModelSpec) -> str:
+    if not torch.cuda.is_available() or spec.device in ("cpu", "mps"):
+        raise ModelError(
+            f"model.quantize = {spec.quantize!r} needs a CUDA GPU, and model.device = {spec.device!r} finds none here. Leave it "
+            "out; model.dtype = 'bfloat16' halves the memory on any device."
+        )
+    return "cuda" if spec.device == "auto" else spec.device
+
+
+def _require_installed(package: str, option: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(
+            f"{option} needs {package}, which is not installed. Install it with: pip install {package}"
+        )
+
+
+def _complete(spec: ModelSpec, module: Any, report: Any) -> Any:
+    """Return a loaded model if the checkpoint held all that it needs."""
+    missing = sorted(name for name in report["missing_keys"] if not _UNUSED.search(name))
+    if missing:
+        raise ModelError(
+            f"The checkpoint {spec.id!r} lacks {len(missing)} of the weights of {type(module).__name__}, such as {missing[0]}: "
+            "they would be random. Give a checkpoint of this architecture."
+        )
+    return module
+
+
+def _explain(factory: str, spec: ModelSpec, place: str, error: Exception) -> str:
     reason = re.sub(r"\s+", " ", str(error)).strip()[:300]
+    reason = reason if reason.endswith((".", "!", "?")) else reason + "."
+    what = _NOUNS.get(factory, "model")
+    return _without_token(f"The {what} of {spec.id!r} cannot be loaded: {reason} {_advice(what, spec, place, error)}")
+
+
+def _advice(what: str, spec: ModelSpec, place: str, error: Exception) -> str:
+    """Say what to do, from the likeliest cause to the least likely."""
+    reason = str(error)
     if "trust_remote_code" in reason:
-        advice = "It brings code of its own: read it, then set model.trust_remote_code = true."
-    elif type(error).__name__ == "SafetensorError":
-        advice = "The weights file is damaged: fetch it again."
-    else:
-        advice = "Give a hub id, a folder with config.json and model.safetensors, package:NAME/FOLDER or builtin:NAME."
-    return f"The {what} of {spec.id!r} cannot be loaded: {reason} {advice}"
+        return "It brings code of its own: read it, then set model.trust_remote_code = true."
+    if type(error).__name__ == "SafetensorError":
+        return "The weights file is damaged: fetch it again."
+    if what == "tokenizer":
+        return "Text needs the model's tokenizer: put its tokenizer.json beside config.json, or install sentencepiece."
+    if "size mismatch" in reason or "ignore_mismatched_sizes" in reason:
+        return "config.json and the weights do not belong together: fetch both again."
+    if what == "model" and not spec.allow_pickle and _has_pickles(place, reason):
+        return "Pickled weights can run code when they are opened: if you trust them, set model.allow_pickle = true."
+    if what == "model" and spec.device_map and "device_map" in reason:
+        return "Accepted by model.device_map: auto, balanced, balanced_low_0, sequential, or a device such as cuda:0."
+    if spec.revision:
+        return f"Check that the revision {spec.revision!r} exists, and that the hub can be reached or has been before."
+    return _ADVICE
+
+
+def _has_pickles(place: str, reason: str) -> bool:
+    return "pytorch_model" in reason or bool([*Path(place).glob("pytorch_model*.bin"), *Path(place).glob("*.pt")])
+
+
+def _without_token(text: str) -> str:
+    """Leave a hub token out of a message: messages end up in logs and issues."""
+    token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
+    return re.sub(r"hf_\w{8,}", "hf_…", text.replace(token, "hf_…") if token else text)

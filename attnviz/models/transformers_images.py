@@ -1,69 +1,90 @@
-"""Vision models of transformers: ``AutoModel`` with its image processor."""
+"""Vision models of transformers: ``AutoModel`` with its image processor.
+
+A processor may resize every image alike, or keep its proportions and hand over patches of its own making (SigLIP 2): the first
+gives all images one grid, the second each its own.
+"""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
 from attnviz.errors import InputError, ModelError
-from attnviz.models.loaded import Batch, decoded, image_sequence, picture, place_model, stream_lengths
-from attnviz.models.transformers_files import from_pretrained
+from attnviz.models.images import Layout, Stage, blank_image, image_tokens, require_image
+from attnviz.models.loaded import Batch, decoded, picture, place_model, resolved_dtype, stream_lengths
+from attnviz.models.transformers_files import from_pretrained, load_weights
+from attnviz.models.transformers_layouts import REFUSED, layout_of, refuse
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
-__all__ = ["ImageModel", "load", "reads_images"]
+__all__ = ["ImageModel", "PatchesModel", "image_model", "load", "reads_images"]
 
 
 def reads_images(spec: ModelSpec, place: str) -> bool:
-    """Tell whether the model's configuration is that of a vision model."""
+    """Tell whether the model's configuration is that of a vision model, by its type or by its patches."""
     config = from_pretrained(transformers.AutoConfig, spec, place)
-    return hasattr(config, "patch_size") and hasattr(config, "image_size")
+    if hasattr(config, "text_config"):
+        return False
+    named = config.model_type in MODEL_FOR_IMAGE_MAPPING_NAMES or config.model_type in REFUSED
+    vision = config.model_type in MODEL_MAPPING_NAMES and config.model_type.endswith(("_vision_model", "_vision"))
+    patches = hasattr(config, "patch_size") and hasattr(config, "image_size") and not hasattr(config, "vocab_size")
+    return named or vision or patches or config.model_type in ("donut-swin", "maskformer-swin", "pvt_v2")
 
 
 def load(spec: ModelSpec, place: str) -> "ImageModel":
-    """Load a vision model and its processor. Raises ``ModelError`` if either cannot be had."""
+    """Load a vision model and its processor.
+
+    Raises
+    ------
+    ModelError
+        If either cannot be had, or models of its type are refused.
+    """
+    refuse(from_pretrained(transformers.AutoConfig, spec, place).model_type)
     processor = from_pretrained(transformers.AutoImageProcessor, spec, place)
-    module = from_pretrained(transformers.AutoModel, spec, place, dtype=getattr(torch, spec.dtype))
-    return ImageModel(module, processor, spec)
+    return image_model(load_weights(transformers.AutoModel, spec, place), processor, spec)
+
+
+def image_model(module: Any, processor: Any, spec: ModelSpec) -> "ImageModel":
+    """Return a module with its processor, as one that reads images."""
+    patches = "spatial_shapes" in getattr(processor, "model_input_names", ())
+    return (PatchesModel if patches else ImageModel)(module, processor, spec)
 
 
 class ImageModel:
     """A vision model with its image processor. Arguments as for ``TextModel``."""
 
     max_length: int | None = None
-    windows: Mapping[str, NDArray[np.int32]] = MappingProxyType({})
 
     def __init__(self, module: Any, processor: Any, spec: ModelSpec) -> None:
         self.module: Any = place_model(module, spec)
         self.processor = processor
-        self.grid, self.prefix = self._layout()
+        if module.config.model_type == "vit_mae":
+            module.config.mask_ratio = 0.0  # outside its training it sees the whole image
+        self.layout = self._layout()
+        self.windows: Mapping[str, NDArray[np.int32]] = self.layout.windows
         self.info = ModelInfo(
             id=spec.id,
             library="transformers",
             architecture=type(module).__name__,
             modality="image",
             revision=spec.revision or getattr(module.config, "_commit_hash", None),
-            dtype=spec.dtype,
+            dtype=resolved_dtype(module),
             num_parameters=sum(weight.numel() for weight in module.parameters()),
-            grid=self.grid,
+            grid=self.layout.stages[0].grid if self.layout.stages else None,
         )
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
         """Return the patches of an image. Raises ``InputError`` for a text."""
-        if record.image is None:
-            raise InputError(
-                f"{record.reference} is a text, but {self.info.id} reads images. Choose a language model or image data."
-            )
-        return image_sequence(record, prefix=self.prefix, grid=self.grid)
+        require_image(record, self.info.id)
+        return image_tokens(record, self.layout)
 
     def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
         """Resize and normalise as the model's processor does."""
-        pixels = torch.stack([self._pixels(sequence.record) for sequence in sequences])
-        weight = next(self.module.parameters())
-        return Batch({"pixel_values": pixels.to(weight)}, stream_lengths(sequences))
+        return Batch(self._inputs([sequence.record for sequence in sequences]), stream_lengths(sequences))
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""
@@ -75,27 +96,86 @@ class ImageModel:
         """Return the image as the model sees it."""
         return picture(self._pixels(sequence.record), self.processor.image_mean, self.processor.image_std)
 
-    def _pixels(self, record: Record) -> torch.Tensor:
-        image = decoded(record)
-        channels = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-        result: torch.Tensor = self.processor(channels, return_tensors="pt", input_data_format="channels_last")[
-            "pixel_values"
-        ][0]
-        return result
+    def _inputs(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Return what the model takes; ``pixel_values`` is ``(batch, channels, height, width)``."""
+        made = [self._pixels(record) for record in records]
+        for record, pixels in zip(records, made, strict=True):
+            self._require_size(record, pixels)
+        pixels = torch.stack(made).to(self._weight())
+        inputs: dict[str, Any] = {"pixel_values": pixels}
+        if self.module.config.model_type == "vit_mae":
+            patch = self.module.config.patch_size
+            patches = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
+            inputs["noise"] = torch.arange(patches, device=pixels.device).expand(len(pixels), -1)
+        if "interpolate_pos_encoding" in signature(self.module.forward).parameters and self._resized(pixels):
+            inputs["interpolate_pos_encoding"] = True
+        return inputs
 
-    def _layout(self) -> tuple[tuple[int, int], tuple[str, ...]]:
-        """Run one blank image: what its tokens are more than the patches of the grid are special tokens, and come first."""
-        config = self.module.config
-        blank = self._pixels(Record("blank", image=lambda: np.zeros((64, 64, 3), np.uint8)))
-        patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-        grid = (blank.shape[-2] // patch, blank.shape[-1] // patch)
-        with torch.inference_mode():
-            tokens = self.module(pixel_values=blank[None].to(next(self.module.parameters())))[0].shape[1]
-        extra = tokens - grid[0] * grid[1]
-        if extra < 0:
-            raise ModelError(
-                f"{type(self.module).__name__} turns {grid[0]} × {grid[1]} patches into {tokens} tokens: it merges patches, "
-                "which is not supported. Choose a model whose tokens are its patches."
+    def _require_size(self, record: Record, pixels: torch.Tensor) -> None:
+        """Refuse an image that the processor makes another shape of than it made of the first: its patches would be others."""
+        self.size = getattr(self, "size", pixels.shape[-2:])
+        if pixels.shape[-2:] != self.size:
+            raise InputError(
+                f"{record.reference} becomes {pixels.shape[-2]} × {pixels.shape[-1]} pixels, a square image {self.size[0]} × "
+                f"{self.size[1]}: the image processor keeps proportions, but this model needs one grid. Crop images to squares."
             )
-        registers = tuple(f"[REG{number}]" for number in range(1, extra))
-        return grid, ("[CLS]", *registers)[:extra]
+
+    def _resized(self, pixels: torch.Tensor) -> bool:
+        """Tell whether the processor makes images of another size than the model was made for."""
+        size = self.module.config.image_size
+        return tuple(pixels.shape[-2:]) != ((size, size) if isinstance(size, int) else tuple(size))
+
+    def _weight(self) -> torch.Tensor:
+        """Return a weight of the dtype and on the device that inputs must have."""
+        found: torch.Tensor = next(weight for weight in self.module.parameters() if weight.is_floating_point())
+        return found
+
+    def _processed(self, records: Sequence[Record]) -> Any:
+        images = [decoded(record) for record in records]
+        channels = [image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2) for image in images]
+        return self.processor(channels, return_tensors="pt", input_data_format="channels_last")
+
+    def _pixels(self, record: Record) -> torch.Tensor:
+        result: torch.Tensor = self._processed([record])["pixel_values"][0]
+        if result.ndim == 3:
+            return result
+        raise ModelError(
+            f"The image processor {type(self.processor).__name__} makes {tuple(result.shape)} of an image, not (channels, height, "
+            "width): it cuts images up, which is not supported. Choose a model that reads whole images."
+        )
+
+    def _layout(self) -> Layout:
+        return layout_of(self.module, self._inputs([blank_image()]))
+
+
+class PatchesModel(ImageModel):
+    """A vision model whose processor keeps the proportions of images and makes the patches itself: each has its own grid."""
+
+    def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
+        """Return the patches of an image. Raises ``InputError`` for a text."""
+        require_image(record, self.info.id)
+        rows, cols = self._processed([record])["spatial_shapes"][0].tolist()
+        return image_tokens(record, Layout((Stage((rows, cols)),)))
+
+    def picture(self, sequence: TokenSequence) -> NDArray[np.uint8] | None:
+        """Return the image as the model sees it."""
+        made = self._processed([sequence.record])
+        rows, cols = made["spatial_shapes"][0].tolist()
+        size = self.processor.patch_size
+        patches = made["pixel_values"][0][: rows * cols].reshape(rows, cols, size, size, -1)
+        pixels = patches.permute(4, 0, 2, 1, 3).reshape(-1, rows * size, cols * size)
+        return picture(pixels, self.processor.image_mean, self.processor.image_std)
+
+    def _inputs(self, records: Sequence[Record]) -> dict[str, Any]:
+        """Return what the model takes; ``pixel_values`` is ``(batch, patches, values of a patch)``, padded."""
+        made = self._processed(records)
+        most = int(made["spatial_shapes"].prod(dim=1).max())
+        weight = self._weight()
+        return {
+            "pixel_values": made["pixel_values"][:, :most].to(weight),
+            "pixel_attention_mask": made["pixel_attention_mask"][:, :most].to(weight.device),
+            "spatial_shapes": made["spatial_shapes"].to(weight.device),
+        }
+
+    def _layout(self) -> Layout:
+        return Layout(())

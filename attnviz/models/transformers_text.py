@@ -1,6 +1,10 @@
-"""Language models of transformers: ``AutoModel`` with its fast tokenizer."""
+"""Language models of transformers that read one stream of tokens: ``AutoModel`` with its tokenizer.
+
+With ``generate``, a decoder is loaded with its language-model head, and every sequence goes on with what the model writes.
+"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -10,23 +14,31 @@ import transformers
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
-from attnviz.models.loaded import Batch, place_model, stream_lengths
-from attnviz.models.transformers_files import from_pretrained
+from attnviz.models import generating
+from attnviz.models.loaded import Batch, place_model, resolved_dtype, stream_lengths
+from attnviz.models.tokenizing import prepared, require_text, shown, token_device, tokenize, tokens_at_most
+from attnviz.models.transformers_files import from_pretrained, load_weights
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
 __all__ = ["TextModel", "load"]
 
 
-def load(spec: ModelSpec, place: str) -> "TextModel":
-    """Load a language model and its tokenizer. Raises ``ModelError`` if either cannot be had."""
-    config = from_pretrained(transformers.AutoConfig, spec, place)
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(
-            f"{spec.id} is an encoder-decoder ({config.model_type}), which is not supported: give an encoder or a decoder."
-        )
+def load(spec: ModelSpec, place: str, *, generate: int = 0) -> "TextModel":
+    """Load a language model and its tokenizer.
+
+    Raises
+    ------
+    ModelError
+        If either cannot be had, or if ``generate`` is given and the model cannot write.
+    """
     tokenizer = from_pretrained(transformers.AutoTokenizer, spec, place)
-    module = from_pretrained(transformers.AutoModel, spec, place, dtype=getattr(torch, spec.dtype))
-    return TextModel(module, tokenizer, spec)
+    if not generate:
+        return TextModel(load_weights(transformers.AutoModel, spec, place), tokenizer, spec)
+    config = from_pretrained(transformers.AutoConfig, spec, place)
+    if type(config) not in transformers.AutoModelForCausalLM._model_mapping and not hasattr(config, "auto_map"):
+        raise ModelError(generating.refusal(spec.id, f"{config.model_type} models have no language-model head"))
+    head = load_weights(transformers.AutoModelForCausalLM, spec, place)
+    return TextModel(head.base_model, tokenizer, spec, head=head, generate=generate)
 
 
 class TextModel:
@@ -37,71 +49,55 @@ class TextModel:
     module
         Any transformers model whose forward takes ``input_ids``; tests pass tiny ones that were never saved.
     tokenizer
-        A fast tokenizer.
+        Its tokenizer.
+    head
+        The model with its language-model head, of which ``module`` is a part; needed where ``generate`` is more than 0.
+    generate
+        How many tokens the model writes after each text, greedily.
     """
 
     windows: Mapping[str, NDArray[np.int32]] = MappingProxyType({})
 
-    def __init__(self, module: Any, tokenizer: Any, spec: ModelSpec) -> None:
-        if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(
-                f"{spec.id} has only a slow tokenizer; attnviz needs a fast one (tokenizer.json) to align tokens."
-            )
-        if len(tokenizer) > (rows := module.get_input_embeddings().num_embeddings):
-            raise ModelError(
-                f"The tokenizer of {spec.id} has {len(tokenizer):,} tokens but the model only {rows:,}: they do not belong "
-                "together. Give a folder that holds both."
-            )
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
-        tokenizer.padding_side = "right"
+    def __init__(self, module: Any, tokenizer: Any, spec: ModelSpec, *, head: Any = None, generate: int = 0) -> None:
+        self.tokenizer = prepared(tokenizer, module, spec.id)
+        self.head = None if head is None else place_model(head, spec)
         self.module: Any = place_model(module, spec)
-        self.tokenizer = tokenizer
-        self.max_length = _max_length(module.config, tokenizer)
+        self.generate = generate
+        self.max_length = tokens_at_most(module.config.get_text_config(), tokenizer)
         self.info = ModelInfo(
             id=spec.id,
             library="transformers",
             architecture=type(module).__name__,
             modality="text",
             revision=spec.revision or getattr(module.config, "_commit_hash", None),
-            dtype=spec.dtype,
+            dtype=resolved_dtype(module),
             num_parameters=sum(weight.numel() for weight in module.parameters()),
         )
+        if generate:
+            generating.require_decoder(self.head, spec.id)
+        self._room = generating.room(generate, self.max_length, spec.id)
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
-        """Tokenise a text or a pair. Raises ``InputError`` for an image, or if no token comes out."""
-        if record.text is None:
-            raise InputError(
-                f"{record.reference} is an image, but {self.info.id} reads text. Choose an image model or a text column."
-            )
-        limit = min(filter(None, (max_length, self.max_length)), default=None)
-        encoding = self.tokenizer(
-            record.text,
-            record.pair,
-            truncation=limit is not None,
-            max_length=limit,
-            return_special_tokens_mask=True,
-            return_attention_mask=False,
-        )
-        ids = np.asarray(encoding["input_ids"], np.int32)
-        if not ids.size:
-            raise InputError(f"{record.reference} gives no token.")
-        segments = encoding.encodings[0].sequence_ids
-        nowhere = np.full(ids.size, -1, np.int16)
-        return TokenSequence(
+        """Tokenise a text or a pair, and let the model go on. Raises ``InputError`` for an image, or if no token comes out."""
+        limit = min(filter(None, (max_length, self._room)), default=None)
+        tokens = tokenize(self.tokenizer, require_text(record, self.info), record.pair, limit=limit)
+        if not tokens.ids.size:
+            raise InputError(f"{record.reference} gives no token: its text is empty. Give every row a text.")
+        nowhere = np.full(tokens.ids.size, -1, np.int16)
+        sequence = TokenSequence(
             record=record,
-            texts=tuple(self._text(int(i)) for i in ids),
-            input_ids=ids,
-            is_special=np.asarray(encoding["special_tokens_mask"], bool),
-            segment=_segments(segments),
+            texts=shown(self.tokenizer, tokens.ids),
+            input_ids=tokens.ids,
+            is_special=tokens.is_special,
+            segment=tokens.segment,
             patch_row=nowhere,
             patch_col=nowhere,
-            truncated=bool(encoding.encodings[0].overflowing),
+            truncated=tokens.truncated,
         )
+        return self._continued(sequence) if self.generate else sequence
 
     def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
         """Pad on the right; the segment goes in where the model has token types."""
-        device = next(self.module.parameters()).device
         shape = (len(sequences), max(map(len, sequences)))
         ids = np.full(shape, self.tokenizer.pad_token_id, np.int64)
         mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -112,7 +108,8 @@ class TextModel:
         inputs = {"input_ids": ids, "attention_mask": mask}
         if "token_type_ids" in self.tokenizer.model_input_names:
             inputs["token_type_ids"] = types
-        return Batch({name: torch.from_numpy(values).to(device) for name, values in inputs.items()}, stream_lengths(sequences))
+        placed = {name: torch.from_numpy(values).to(token_device(self.module)) for name, values in inputs.items()}
+        return Batch(placed, stream_lengths(sequences))
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""
@@ -124,33 +121,22 @@ class TextModel:
         """Return None: a text has no picture."""
         return None
 
+    def _continued(self, sequence: TokenSequence) -> TokenSequence:
+        """Return a sequence with what the model writes after it."""
+        prompt = torch.tensor(sequence.input_ids[None].astype(np.int64), device=token_device(self.module))
+        said = np.array(generating.write(self.head, prompt, self.generate), np.int32)
+        nowhere = np.full(len(sequence) + said.size, -1, np.int16)
+        return replace(
+            sequence,
+            texts=sequence.texts + shown(self.tokenizer, said),
+            input_ids=np.concatenate([sequence.input_ids, said]),
+            is_special=np.concatenate([sequence.is_special, np.isin(said, self.tokenizer.all_special_ids)]),
+            segment=np.concatenate([sequence.segment, np.repeat(sequence.segment[-1:], said.size)]),
+            patch_row=nowhere,
+            patch_col=nowhere,
+            is_generated=np.arange(nowhere.size) >= len(sequence),
+        )
+
     @property
     def _caches(self) -> bool:
-        return getattr(self.module.config, "use_cache", None) is not None
-
-    def _text(self, vocab_id: int) -> str:
-        """Return a token as people read it: word pieces keep their mark, byte-level tokens become the text they stand for."""
-        piece: str = self.tokenizer.convert_ids_to_tokens(vocab_id)
-        if not set(piece) & {"Ġ", "Ċ", "▁"} and piece.isascii():
-            return piece
-        text: str = self.tokenizer.decode([vocab_id], clean_up_tokenization_spaces=False)
-        text = f" {text}" if piece.startswith("▁") and not text.startswith(" ") else text
-        return piece if "\ufffd" in text or not text else text
-
-
-def _segments(sequence_ids: Sequence[int | None]) -> NDArray[np.int8]:
-    """Give special tokens the segment of the text before them, as BERT does."""
-    segments, current = [], 0
-    for index in sequence_ids:
-        current = current if index is None else index
-        segments.append(current)
-    return np.asarray(segments, np.int8)
-
-
-def _max_length(config: Any, tokenizer: Any) -> int | None:
-    """Return how many tokens the model takes; tokenizers without a limit claim 10³⁰, which is no limit."""
-    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    if positions and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        positions -= config.pad_token_id + 1  # their positions are counted from behind the padding token
-    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit and 0 < limit < 10**9]
-    return min(limits, default=None)
+        return getattr(self.module.config.get_text_config(), "use_cache", None) is not None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from attnviz import schema
 from attnviz.errors import DatasetError
@@ -25,7 +26,7 @@ from attnviz.store import MapInfo, RunDirectory, layout, write
 from attnviz.store.manifest import to_json
 from attnviz.types import FloatArray, LayerInfo, MapSpec, Progress, Sequences
 
-__all__ = ["LoadHead", "head_table", "make_maps"]
+__all__ = ["LoadHead", "head_table", "head_vectors", "make_maps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,19 @@ class LoadHead:
     path: Path
 
     def __call__(self, layer: int, head: int) -> tuple[FloatArray, FloatArray, Sequences]:
-        """Return queries and keys, ``(tokens, head_dim)`` each, and the sequences in which they stand."""
+        """Return queries ``(queries, head_dim)``, keys ``(keys, head_dim)``, and the sequences in which they stand."""
         run = RunDirectory(self.path)
-        vectors = run.vectors(layer, head)
-        return vectors.query, vectors.key, Sequences(run.bounds, run.layers[layer])
+        return head_vectors(run, layer, head)
+
+
+def head_vectors(run: RunDirectory, layer: int, head: int) -> tuple[FloatArray, FloatArray, Sequences]:
+    """Return a head's queries, keys and sequences in the order in which maps are made of them."""
+    vectors = run.vectors(layer, head)
+    order, sequences = run.sequences_of(layer)
+    sequences = replace(sequences, layer=sequences.layer.of_head(head))
+    if order is None:
+        return vectors.query, vectors.key, sequences
+    return vectors.query[order], vectors.key[order], sequences
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,7 @@ def head_table(run: RunDirectory, progress: Progress) -> pa.Table:
     rows = []
     for done, (info, head) in enumerate(pairs, 1):
         vectors = run.vectors(info.layer, head)
-        space = joint(vectors.query, vectors.key, options=options)
+        space = joint(*head_vectors(run, info.layer, head), options=options)
         seed = head_seed(run.manifest.seed, info.layer, head)
         rows.append(
             {
@@ -161,9 +171,23 @@ def _told(result: HeadMaps, count: Iterable[int], total: int, progress: Progress
 
 def _write_layer(run: RunDirectory, spec: MapSpec, layer: int, placed: Sequence[HeadMaps]) -> None:
     coordinates, scores, faithfulness = _files(run, spec, layer)
-    write.write_coordinates(coordinates, [result.coordinates[spec.name] for result in placed])
+    points, (order, _) = run.points(layer), run.sequences_of(layer)
+    write.write_coordinates(
+        coordinates, [_reordered(result.coordinates[spec.name], order) for result in placed], points
+    )
     write.write_scores(scores, [{**result.scores[spec.name], "neighbors_recall": result.recall} for result in placed])
-    write.write_faithfulness(faithfulness, [result.faithfulness[spec.name] for result in placed])
+    write.write_faithfulness(
+        faithfulness, [_reordered(result.faithfulness[spec.name], order) for result in placed], points
+    )
+
+
+def _reordered(values: FloatArray, order: NDArray[np.int64] | None) -> FloatArray:
+    """Return what was made of points in an order as it is in the order of the run, ``(points, columns)``."""
+    if order is None:
+        return values
+    back = np.empty_like(values)
+    back[np.concatenate([order, order + len(order)])] = values
+    return back
 
 
 def _describe(spec: MapSpec) -> str:

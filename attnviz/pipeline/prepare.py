@@ -5,6 +5,7 @@ on tokens draws whole sequences with the seed, never "the first n".
 """
 
 import io
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from attnviz import schema
+from attnviz.capturing import LONG
 from attnviz.errors import CaptureError, InputError, require
 from attnviz.inputs import read
 from attnviz.models import LoadedModel
 from attnviz.recipe import Recipe
 from attnviz.types import LayerInfo, Progress, TokenSequence
 
-__all__ = ["Prepared", "image_tables", "prepare", "probe_sequences", "select_layers", "sequence_table", "token_table"]
-
-_CHECKED_TOKENS = 2048  # a longer sequence's own attention weights would not fit beside the model
+__all__ = [
+    "Prepared",
+    "Probes",
+    "image_tables",
+    "prepare",
+    "probe_sequences",
+    "select_layers",
+    "sequence_table",
+    "token_table",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +41,26 @@ class Prepared:
 
     sequences: tuple[TokenSequence, ...]
     skipped: Mapping[str, int]
+    cuts: tuple[int, ...] = ()  # where a shard must begin; none: wherever it is full
 
     @property
     def first_tokens(self) -> NDArray[np.int64]:
         """The row of each sequence's first token, and behind the last one the number of all tokens."""
         return np.concatenate([[0], np.cumsum([len(sequence) for sequence in self.sequences])]).astype(np.int64)
 
+    @property
+    def longest(self) -> dict[str, int]:
+        """Tokens of the longest sequence, by stream."""
+        counts: dict[str, int] = {}
+        for sequence in self.sequences:
+            for name, count in _streams(sequence):
+                counts[name] = max(count, counts.get(name, 0))
+        return counts
+
     def shards(self, tokens: int) -> tuple[range, ...]:
         """Cut the sequences into runs of about ``tokens`` tokens; a sequence is never cut."""
+        if self.cuts:
+            return tuple(range(a, b) for a, b in itertools.pairwise((*self.cuts, len(self.sequences))))
         cuts, held = [0], 0
         for index, sequence in enumerate(self.sequences):
             if held and held + len(sequence) > tokens:
@@ -71,7 +92,7 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
         except InputError:
             if not (chosen or skipped):  # the first one already: it is the data, not a row of it
                 raise
-            skipped["no tokens"] += 1
+            skipped["nothing for the model to read"] += 1
             continue
         chosen[index] = sequence
         held += len(sequence)
@@ -84,12 +105,33 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
     )
 
 
-def probe_sequences(prepared: Prepared) -> list[TokenSequence]:
-    """Choose what the model is checked on: the longest sequence that fits, the shortest, and two between them."""
-    order = sorted(prepared.sequences, key=len)
-    fitting = [sequence for sequence in order if len(sequence) <= _CHECKED_TOKENS] or order[:1]
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What a model is checked on."""
+
+    short: list[TokenSequence]  # whose own attention weights fit beside the model
+    long: list[TokenSequence]  # the longest of the run, if it is longer than that
+
+    @property
+    def all(self) -> list[TokenSequence]:
+        """All of them."""
+        return [*self.short, *self.long]
+
+
+def probe_sequences(prepared: Prepared) -> Probes:
+    """Choose what the model is checked on: the longest sequence that fits, the shortest, two between them; and the longest of all.
+
+    Where none fits, the start of the shortest stands for them. Where not all can run together, they are of those that can.
+    """
+    together = prepared.sequences[slice(*prepared.cuts[:2])] if len(prepared.cuts) > 1 else prepared.sequences
+    order = sorted(together, key=len)
+    fitting = [sequence for sequence in order if len(sequence) <= LONG] or [order[0].cut(LONG), order[0].cut(LONG // 2)]
     picks = {0, len(fitting) // 3, 2 * len(fitting) // 3, len(fitting) - 1}
-    return [fitting[index] for index in sorted(picks, reverse=True)]
+    for stream in fitting[0].streams:  # as far as a bias of distances must be known
+        picks.add(max(range(len(fitting)), key=lambda index: fitting[index].streams.get(stream, 0)))
+    return Probes(
+        [fitting[index] for index in sorted(picks, reverse=True)], order[-1:] if len(order[-1]) > LONG else []
+    )
 
 
 def select_layers(layers: Sequence[LayerInfo], wanted: int | tuple[int, ...] | None) -> tuple[LayerInfo, ...]:
@@ -101,11 +143,11 @@ def select_layers(layers: Sequence[LayerInfo], wanted: int | tuple[int, ...] | N
         If the model has no such layer.
     """
     if wanted is None:
-        return tuple(layers)
+        return tuple(sorted(layers, key=_number))
     if isinstance(wanted, int):
         if not 1 <= wanted <= len(layers):
             raise CaptureError(f"capture.layers asks for the last {wanted} layers; the model has {len(layers)}.")
-        return tuple(layers[-wanted:])
+        return tuple(sorted(layers, key=_number)[-wanted:])
     by_number = {info.layer: info for info in layers}
     numbers = sorted(by_number)
     chosen = set()
@@ -114,6 +156,10 @@ def select_layers(layers: Sequence[LayerInfo], wanted: int | tuple[int, ...] | N
             raise CaptureError(f"capture.layers asks for layer {number}; the model has {', '.join(map(str, numbers))}.")
         chosen.add(number if number >= 0 else numbers[number])
     return tuple(by_number[number] for number in sorted(chosen))
+
+
+def _number(layer: LayerInfo) -> int:
+    return layer.layer
 
 
 def sequence_table(prepared: Prepared) -> pa.Table:
@@ -141,6 +187,9 @@ def token_table(prepared: Prepared) -> pa.Table:
     sequences = prepared.sequences
     lengths = [len(sequence) for sequence in sequences]
     texts = np.array([text for sequence in sequences for text in sequence.texts], dtype=object)
+    streams = [stream for sequence in sequences for stream in _streams(sequence)]
+    named = list(dict.fromkeys(name for name, _ in streams))
+    codes = np.repeat([named.index(name) for name, _ in streams], [count for _, count in streams])
     _, inverse, counts = np.unique(texts, return_inverse=True, return_counts=True)
 
     def joined(name: str) -> NDArray[Any]:
@@ -152,7 +201,7 @@ def token_table(prepared: Prepared) -> pa.Table:
 
     columns = {
         "sequence_id": np.repeat(np.arange(len(sequences), dtype=np.int32), lengths),
-        "position": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+        "position": np.concatenate([np.arange(count, dtype=np.int32) for _, count in streams]),
         "text": texts,
         "vocab_id": nullable("input_ids"),
         "is_special": joined("is_special"),
@@ -160,8 +209,30 @@ def token_table(prepared: Prepared) -> pa.Table:
         "patch_row": nullable("patch_row"),
         "patch_col": nullable("patch_col"),
         "frequency": counts[inverse].astype(np.int32),
+        "stream": _labels(named, codes),
+        "modality": _labels(("text", "image"), np.concatenate([_is_image(sequence) for sequence in sequences])),
+        "is_generated": np.concatenate([_is_generated(sequence) for sequence in sequences]),
     }
     return pa.table(columns, schema=schema.TOKENS)
+
+
+def _streams(sequence: TokenSequence) -> list[tuple[str, int]]:
+    """Return name and tokens of each stream of a sequence; most have one, without a name."""
+    return list(sequence.streams.items()) or [("", len(sequence))]
+
+
+def _is_image(sequence: TokenSequence) -> NDArray[np.bool_]:
+    """Tell which tokens stand for a part of an image: those of an image alone have no vocabulary id."""
+    return sequence.input_ids < 0 if sequence.is_image is None else sequence.is_image
+
+
+def _is_generated(sequence: TokenSequence) -> NDArray[np.bool_]:
+    return np.zeros(len(sequence), bool) if sequence.is_generated is None else sequence.is_generated
+
+
+def _labels(names: Sequence[str], codes: NDArray[Any]) -> pa.Array:
+    """Return a column of few different strings."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), pa.array(names, pa.string()))
 
 
 def image_tables(prepared: Prepared, model: LoadedModel, rows: int) -> Iterator[pa.Table]:

@@ -16,9 +16,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from attnviz import schema
-from attnviz.capture import check, inspect, require_exact
+from attnviz.capturing import check, inspect, require_exact
 from attnviz.errors import DatasetError
-from attnviz.models import load
+from attnviz.maps import choose_device
+from attnviz.models import LoadedModel, load
 from attnviz.pipeline.placing import head_table, make_maps
 from attnviz.pipeline.prepare import (
     Prepared,
@@ -34,9 +35,10 @@ from attnviz.pipeline.vectors import capture_shards
 from attnviz.recipe import Recipe, load_recipe, to_toml
 from attnviz.store import Manifest, RunDirectory, layout, write
 from attnviz.store.manifest import to_json
+from attnviz.store.terms import write_terms
 from attnviz.types import Progress
 
-__all__ = ["is_complete", "run_recipe"]
+__all__ = ["is_complete", "require_empty", "run_recipe", "timed", "write_run"]
 
 _IMAGE_ROWS = 256  # per row group
 
@@ -70,9 +72,14 @@ def run_recipe(
         shutil.rmtree(fresh, ignore_errors=True)
         run_recipe(recipe, fresh, workers=workers, progress=progress, device=device)
         return _replace(out, fresh)
-    _begin(recipe, out)
+    _require_same(recipe, out)
+    device = choose_device(device)  # before anything is made that a wrong one would strand
     if not (out / layout.MANIFEST_FILE).is_file():
-        _capture(recipe, out, progress)
+        seconds: dict[str, float] = {}
+        with timed(seconds, "load"):
+            model = load(recipe.model, generate=recipe.capture.generate)
+            prepared = prepare(recipe, model, progress)
+        write_run(recipe, out, model, prepared, seconds=seconds, progress=progress)
     run = RunDirectory(out)
     make_maps(run, recipe.maps, workers=workers, progress=progress, device=device)
     return run
@@ -82,17 +89,15 @@ def is_complete(recipe: Recipe, out: Path) -> bool:
     """Tell whether ``out`` holds everything that the recipe asks for. Raises ``DatasetError`` if it holds another run."""
     if not (out / layout.MANIFEST_FILE).is_file():
         return False
-    _begin(recipe, out)
+    _require_same(recipe, out)
     return all(spec.name in RunDirectory(out).maps for spec in recipe.maps)
 
 
-def _begin(recipe: Recipe, out: Path) -> None:
-    """Write the recipe into an empty folder, or make sure that the one there is the same."""
+def _require_same(recipe: Recipe, out: Path) -> None:
+    """Make sure that a folder is empty, or holds a run of the same recipe."""
     file = out / layout.RECIPE_FILE
     if not file.is_file():
-        if out.exists() and (not out.is_dir() or any(not item.name.endswith(layout.PARTIAL) for item in out.iterdir())):
-            raise DatasetError(f"{out} exists and is no attnviz run. Choose another folder with --out.")
-        write.write_text(file, to_toml(recipe))
+        require_empty(out)
         return
     there = load_recipe(file)
     if there.fingerprint() != recipe.fingerprint():
@@ -102,18 +107,24 @@ def _begin(recipe: Recipe, out: Path) -> None:
         )
 
 
-def _capture(recipe: Recipe, out: Path, progress: Progress) -> None:
-    """Write everything but the maps."""
-    seconds: dict[str, float] = {}
-    with _timed(seconds, "load"):
-        model = load(recipe.model)
-        prepared = prepare(recipe, model, progress)
-    with _timed(seconds, "check"):
+def require_empty(out: Path) -> None:
+    """Make sure that a folder is not there yet, or holds nothing. Raises ``DatasetError``."""
+    if out.exists() and (not out.is_dir() or any(not item.name.endswith(layout.PARTIAL) for item in out.iterdir())):
+        raise DatasetError(f"{out} exists and is no attnviz run. Choose another folder with --out.")
+
+
+def write_run(
+    recipe: Recipe, out: Path, model: LoadedModel, prepared: Prepared, *, seconds: dict[str, float], progress: Progress
+) -> None:
+    """Write everything but the maps; nothing is written of a model that is refused."""
+    with timed(seconds, "check"):
         probes = probe_sequences(prepared)
-        layers = inspect(model, probes)
+        layers = inspect(model, probes.short, longest=prepared.longest, rope=recipe.capture.rope)
         kept = select_layers(layers, recipe.capture.layers)
-        difference = require_exact(model, check(model, probes, layers, dtype=recipe.capture.dtype))
-    with _timed(seconds, "capture"):
+        difference = require_exact(model, check(model, probes.all, layers, dtype=recipe.capture.dtype))
+    with timed(seconds, "capture"):
+        if not (out / layout.RECIPE_FILE).is_file():
+            write.write_text(out / layout.RECIPE_FILE, to_toml(recipe))
         attributes = _write_tables(out, prepared, model)
         shards = capture_shards(out, model, prepared, layers=layers, kept=kept, spec=recipe.capture, progress=progress)
     manifest = Manifest(
@@ -134,7 +145,10 @@ def _capture(recipe: Recipe, out: Path, progress: Progress) -> None:
         seconds=seconds,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    with _timed(seconds, "normalize"):
+    for info in kept:
+        if info.terms is not None:
+            write_terms(layout.terms_file(out, info.layer), info.terms)
+    with timed(seconds, "normalize"):
         write.write_table(out / layout.HEADS_FILE, head_table(RunDirectory(out, manifest), progress))
     write.write_text(out / layout.MANIFEST_FILE, to_json(manifest))
 
@@ -144,7 +158,7 @@ def _write_tables(out: Path, prepared: Prepared, model: Any) -> tuple[str, ...]:
     sequences = sequence_table(prepared)
     write.write_table(out / layout.SEQUENCES_FILE, sequences)
     write.write_table(out / layout.TOKENS_FILE, token_table(prepared))
-    if model.info.modality == "image":
+    if "image" in model.info.modality:
         with write.atomic(out / layout.IMAGES_FILE) as partial, pq.ParquetWriter(partial, schema.IMAGES) as writer:
             for table in image_tables(prepared, model, _IMAGE_ROWS):
                 writer.write_table(table, row_group_size=_IMAGE_ROWS)
@@ -178,7 +192,8 @@ def _differences(there: Recipe, asked: Recipe) -> Iterator[str]:
 
 
 @contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how long the block took."""
     start = time.perf_counter()
     yield
     seconds[stage] = round(time.perf_counter() - start, 3)

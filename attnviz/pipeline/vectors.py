@@ -5,20 +5,22 @@ sequences of like length, so that what a sequence is batched with, and with it e
 where a run was interrupted.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attnviz.capture import Sink, capture
+from attnviz.capturing import Sink, capture
+from attnviz.errors import CaptureError
 from attnviz.models import LoadedModel
 from attnviz.pipeline.prepare import Prepared
 from attnviz.recipe import CaptureSpec
-from attnviz.store import layout, write
+from attnviz.store import Points, layout, write
 from attnviz.types import LayerInfo, LayerVectors, Progress
 
-__all__ = ["Shard", "batches", "capture_shards"]
+__all__ = ["Shard", "batches", "capture_shards", "rows_of"]
 
 
 def capture_shards(
@@ -47,14 +49,61 @@ def capture_shards(
         if not all(file.is_file() for file in files.values()):
             shard.clear()
             for batch in batches(prepared, sequences, spec.batch_tokens):
-                inputs = model.collate([prepared.sequences[i] for i in batch])
-                rows = np.concatenate([np.arange(bounds[i], bounds[i + 1]) for i in batch]) - first
-                capture(model, inputs, layers, shard.expect(rows), only=files, dtype=spec.dtype)
-                progress("capture", first + shard.filled, int(bounds[-1]))
+                for part in _run(model, prepared, batch, layers, shard, files, spec.dtype):
+                    progress("capture", first + part, int(bounds[-1]))
             for info in kept:
-                write.write_vectors(files[info.layer], shard.heads(info), first, spec.dtype)
+                write.write_vectors(files[info.layer], shard.heads(info), shard.points(info), spec.dtype)
         progress("capture", last, int(bounds[-1]))
     return tuple(int(bounds[sequences.start]) for sequences in shards)
+
+
+def _run(
+    model: LoadedModel,
+    prepared: Prepared,
+    batch: list[int],
+    layers: Sequence[LayerInfo],
+    shard: "Shard",
+    only: Container[int],
+    dtype: str,
+) -> Iterator[int]:
+    """Capture a batch, in halves if it does not fit into memory; yield how many tokens the shard holds after each part."""
+    try:
+        inputs = model.collate([prepared.sequences[i] for i in batch])
+        capture(model, inputs, layers, shard.expect(rows_of(prepared, batch)), only=only, dtype=dtype)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        shard.forget()
+        if len(batch) == 1:
+            raise CaptureError(
+                f"A sequence of {len(prepared.sequences[batch[0]]):,} tokens does not fit into memory ({error}). Set "
+                "data.max_length lower, or model.dtype = 'bfloat16'."
+            ) from error
+        logging.getLogger(__name__).warning(
+            "A batch of %d sequences does not fit into memory; it runs in halves. A lower capture.batch_tokens avoids this.",
+            len(batch),
+        )
+    else:
+        yield shard.filled
+        return
+    for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+        yield from _run(model, prepared, half, layers, shard, only, dtype)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out: torch says so in words where it is not the GPU's."""
+    return "out of memory" in str(error).lower() or "not enough memory" in str(error) or isinstance(error, MemoryError)
+
+
+def rows_of(prepared: Prepared, batch: Sequence[int]) -> dict[str, NDArray[np.int64]]:
+    """Return which tokens of the run the sequences of a batch have, by stream; "" names all."""
+    rows: dict[str, list[NDArray[np.int64]]] = {}
+    for index in batch:
+        first, sequence = int(prepared.first_tokens[index]), prepared.sequences[index]
+        for name, count in (sequence.streams or {"": len(sequence)}).items():
+            rows.setdefault(name, []).append(np.arange(first, first + count))
+            first += count
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
 
 
 def batches(prepared: Prepared, sequences: range, tokens: int) -> Iterator[list[int]]:
@@ -86,9 +135,8 @@ class Shard:
     """
 
     def __init__(self, layers: Sequence[LayerInfo], tokens: int, dtype: str) -> None:
-        self.filled = 0
-        self._rows = np.zeros(tokens, np.int64)  # where in the run each token that came belongs
-        self._batch = slice(0)
+        self._streams = {name: _Stream(tokens) for info in layers for name in (info.query_stream, info.key_stream)}
+        self._streams_of = {info.layer: {"query": info.query_stream, "key": info.key_stream} for info in layers}
         self._columns = {
             info.layer: {
                 "query": np.empty((tokens, info.num_heads, info.head_dim), dtype),
@@ -99,26 +147,70 @@ class Shard:
             for info in layers
         }
 
+    @property
+    def filled(self) -> int:
+        """How many tokens have come since the shard was cleared."""
+        return sum(stream.filled for stream in self._streams.values())
+
     def clear(self) -> None:
         """Forget the last shard."""
-        self.filled = 0
+        for stream in self._streams.values():
+            stream.filled, stream.batch = 0, slice(0)
 
-    def expect(self, rows: NDArray[np.int64]) -> Sink:
-        """Return the sink of the next batch, whose tokens belong at ``rows`` of the shard."""
-        self._batch = slice(self.filled, self.filled + len(rows))
-        self._rows[self._batch] = rows
-        self.filled += len(rows)
+    def forget(self) -> None:
+        """Forget the last batch: it did not come whole."""
+        for stream in self._streams.values():
+            stream.filled, stream.batch = stream.batch.start or 0, slice(0)
+
+    def expect(self, tokens: Mapping[str, NDArray[np.int64]]) -> Sink:
+        """Return the sink of the next batch, whose tokens of each stream are these of the run."""
+        for name, stream in self._streams.items():
+            stream.batch = slice(stream.filled, stream.filled + len(tokens[name]))
+            stream.tokens[stream.batch] = tokens[name]
+            stream.filled = stream.batch.stop
         return self._put
 
     def heads(self, info: LayerInfo) -> list[dict[str, NDArray[np.float32]]]:
         """Return the columns of each query head of a layer; heads that share a kv head have the same keys."""
-        columns, order = self._columns[info.layer], np.argsort(self._rows[: self.filled])
-        of_keys = {"key", "value_norm"}
+        columns = self._columns[info.layer]
         return [
-            {name: values[order, info.kv_head(head) if name in of_keys else head] for name, values in columns.items()}
+            {
+                name: values[self._stream(info.layer, name).order, info.kv_head(head) if name in _OF_KEYS else head]
+                for name, values in columns.items()
+            }
             for head in range(info.num_heads)
         ]
 
+    def points(self, info: LayerInfo) -> Points:
+        """Return which tokens of the run a layer has queries and keys of."""
+        query, key = (self._stream(info.layer, kind).in_order for kind in ("query", "key"))
+        return Points(query, query if info.query_stream == info.key_stream else key)
+
     def _put(self, vectors: LayerVectors) -> None:
         for name, values in self._columns[vectors.layer].items():
-            values[self._batch] = getattr(vectors, name)
+            values[self._stream(vectors.layer, name).batch] = getattr(vectors, name)
+
+    def _stream(self, layer: int, column: str) -> "_Stream":
+        return self._streams[self._streams_of[layer]["key" if column in _OF_KEYS else "query"]]
+
+
+_OF_KEYS = {"key", "value_norm"}
+
+
+class _Stream:
+    """Which tokens of one stream a shard has been given."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = np.zeros(tokens, np.int64)  # rows of the run, in the order in which they came
+        self.filled = 0
+        self.batch = slice(0)
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """What puts them into the order of the run."""
+        return np.argsort(self.tokens[: self.filled])
+
+    @property
+    def in_order(self) -> NDArray[np.int32]:
+        """The tokens, ascending."""
+        return np.sort(self.tokens[: self.filled]).astype(np.int32)

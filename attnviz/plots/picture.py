@@ -16,7 +16,7 @@ from attnviz.plots.figure import add_image, blank_figure
 from attnviz.plots.theme import Theme
 from attnviz.types import FloatArray
 
-__all__ = ["PictureFigure", "decode_png", "heat_pixels", "image_data", "patch_pixels", "picture_figure"]
+__all__ = ["PictureFigure", "decode_png", "frame_data", "heat_pixels", "image_data", "patch_pixels", "picture_figure"]
 
 SIDE = 326  # pixels
 
@@ -28,7 +28,7 @@ class PictureFigure:
     plot: figure
     picture: ColumnDataSource
     heat: ColumnDataSource
-    frame: ColumnDataSource  # x, y: the middle of the patch
+    frame: ColumnDataSource  # x, y: the middle of the patch; width, height
 
 
 def picture_figure(grid: tuple[int, int], theme: Theme) -> PictureFigure:
@@ -38,10 +38,18 @@ def picture_figure(grid: tuple[int, int], theme: Theme) -> PictureFigure:
     plot.update(sizing_mode="fixed", width=SIDE, height=round(SIDE * rows / columns))
     picture = add_image(plot, "picture-image").data_source
     heat = add_image(plot, "heat").data_source
-    frame = ColumnDataSource({"x": [], "y": []}, name="patch-frame")
+    frame = ColumnDataSource({"x": [], "y": [], "width": [], "height": []}, name="patch-frame")
     for color, width in ((theme.surface, 5), (theme.accent, 2.5)):
-        plot.add_glyph(frame, Rect(width=1, height=1, fill_color=None, line_color=color, line_width=width))
+        box = Rect(x="x", y="y", width="width", height="height", fill_color=None, line_color=color, line_width=width)
+        plot.add_glyph(frame, box)
     return PictureFigure(plot, picture, heat, frame)
+
+
+def frame_data(place: tuple[int, int], grid: tuple[int, int], within: tuple[int, int]) -> dict[str, list[float]]:
+    """Return the frame around a patch of one grid on a picture in units of another, as a stage's queries and keys may differ."""
+    high, wide = within[0] / grid[0], within[1] / grid[1]
+    row, column = place
+    return {"x": [(column + 0.5) * wide], "y": [-(row + 0.5) * high], "width": [wide], "height": [high]}
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8]:

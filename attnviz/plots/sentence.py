@@ -28,9 +28,11 @@ class SentenceFigure:
     numbers: ColumnDataSource  # beside a token: x, y, text, align
 
 
-def sentence_figure(texts: Sequence[str], theme: Theme) -> SentenceFigure:
-    """Draw the two columns of tokens, without lines."""
-    count = len(texts)
+def sentence_figure(
+    queries: Sequence[str], keys: Sequence[str], theme: Theme, *, headings: tuple[str, str] = ("queries", "keys")
+) -> SentenceFigure:
+    """Draw the two columns of tokens under their headings, without lines."""
+    count = max(len(queries), len(keys))
     plot = blank_figure("sentence", (-1.12, 2.12, -count + 0.2, 1.4), fill=theme.surface, move=False)
     height = ROW * count + 22
     plot.update(sizing_mode="stretch_width", height=height, min_height=height)
@@ -43,10 +45,10 @@ def sentence_figure(texts: Sequence[str], theme: Theme) -> SentenceFigure:
     band = Rect(x="x", y="y", width=1.02, height=0.94, fill_color="color", fill_alpha=0.18, line_color=None)
     band.update(border_radius=4)
     plot.add_glyph(marks, band)
-    _column(plot, texts, theme, x=-0.05, align="right")
-    _column(plot, texts, theme, x=1.05, align="left")
-    _write(plot, {"x": [-0.05], "y": [0.9], "text": ["query"]}, theme.query, "right")
-    _write(plot, {"x": [1.05], "y": [0.9], "text": ["key"]}, theme.key, "left")
+    _column(plot, queries, theme, x=-0.05, align="right")
+    _column(plot, keys, theme, x=1.05, align="left")
+    _write(plot, {"x": [-0.05], "y": [0.9], "text": [headings[0]]}, theme.query, "right")
+    _write(plot, {"x": [1.05], "y": [0.9], "text": [headings[1]]}, theme.key, "left")
     shares = Text(x="x", y="y", text="text", text_align="align", text_font=value(FONT), text_font_size="10px")
     shares.update(text_color=theme.muted, text_baseline="middle")
     plot.add_glyph(numbers, shares)

@@ -30,7 +30,7 @@ class WallFigure:
 
 def wall_figure(wall: Wall, theme: Theme) -> WallFigure:
     """Draw the empty wall."""
-    home = (-0.04, wall.columns + 0.04, -wall.rows - 0.04, 0.04)
+    home = (-0.04, wall.columns + 0.04, -wall.height - 0.04, 0.04)
     plot = blank_figure("wall", home, fill=theme.page)
     _axes(plot, wall, theme)
     _tiles(plot, wall, theme)
@@ -44,8 +44,7 @@ def wall_figure(wall: Wall, theme: Theme) -> WallFigure:
 
 
 def _axes(plot: figure, wall: Wall, theme: Theme) -> None:
-    layers = {tile.row: tile.layer for tile in wall.tiles}
-    rows = {-row - 0.5: f"{layer}" for row, layer in layers.items()}
+    rows = {tile.center[1]: tile.label for tile in wall.tiles}
     columns = {column + 0.5: f"{column}" for column in range(wall.columns)}
     plot.add_layout(_axis("Layer", rows, theme, align="end"), "left")
     plot.add_layout(_axis("Head", columns, theme, align="start"), "above")
@@ -79,11 +78,15 @@ def _tiles(plot: figure, wall: Wall, theme: Theme) -> None:
 
 def _titles(plot: figure, wall: Wall, theme: Theme) -> GlyphRenderer:
     x, y = wall.centers.T
-    texts = [f"L{tile.layer} · H{tile.head}" for tile in wall.tiles]
+    texts = [f"{_short(tile.label)} · H{tile.head}" for tile in wall.tiles]
     source = ColumnDataSource({"x": x - 0.46, "y": y + 0.46, "text": texts})
     glyph = Text(x="x", y="y", text="text", text_font=value(FONT), text_font_size="10px", text_color=theme.faint)
     glyph.update(text_baseline="top", x_offset=3, y_offset=4)
     return plot.add_glyph(source, glyph, visible=False)
+
+
+def _short(label: str) -> str:
+    return f"L{label}" if label.isdigit() else label
 
 
 def _lit(plot: figure, theme: Theme) -> ColumnDataSource:

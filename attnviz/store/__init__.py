@@ -4,6 +4,7 @@ Receives arrays and frozen dataclasses; gives plain Parquet that any tool reads 
 """
 
 from attnviz.store.manifest import Manifest, MapInfo
+from attnviz.store.points import Points
 from attnviz.store.read import Head, HeadVectors, RunDirectory
 
-__all__ = ["Head", "HeadVectors", "Manifest", "MapInfo", "RunDirectory"]
+__all__ = ["Head", "HeadVectors", "Manifest", "MapInfo", "Points", "RunDirectory"]

@@ -17,6 +17,7 @@ __all__ = [
     "map_file",
     "scores_file",
     "shard_file",
+    "terms_file",
 ]
 
 MANIFEST_FILE = "manifest.json"
@@ -32,6 +33,11 @@ PARTIAL = ".partial"
 def shard_file(run: Path, layer: int, shard: int) -> Path:
     """Return the file that holds the vectors of one layer and one shard of tokens."""
     return run / "vectors" / f"layer={layer}" / f"shard-{shard:05d}.parquet"
+
+
+def terms_file(run: Path, layer: int) -> Path:
+    """Return the file of what a layer adds to its logits; most layers have none."""
+    return run / "terms" / f"layer={layer}" / "part-0.parquet"
 
 
 def map_dir(run: Path, name: str) -> Path:

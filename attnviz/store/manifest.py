@@ -58,6 +58,10 @@ class MapInfo:
 
 def to_json(value: Manifest | MapInfo) -> str:
     """Return ``value`` as indented JSON."""
+    if isinstance(value, Manifest):  # arrays lie in files of their own
+        value = dataclasses.replace(
+            value, layers=tuple(dataclasses.replace(layer, terms=None) for layer in value.layers)
+        )
     return json.dumps(dataclasses.asdict(value), indent=1, ensure_ascii=False) + "\n"
 
 

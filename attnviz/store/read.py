@@ -6,7 +6,7 @@ costs milliseconds and hundreds of them cost memory.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,9 @@ from attnviz.attention import weights
 from attnviz.errors import DatasetError, nearest
 from attnviz.store import layout
 from attnviz.store.manifest import Manifest, MapInfo, read_manifest, read_map_info
-from attnviz.types import KINDS, Attention, FloatArray, LayerInfo
+from attnviz.store.points import Points, sequences_of
+from attnviz.store.terms import read_terms
+from attnviz.types import KINDS, Attention, FloatArray, LayerInfo, Sequences
 
 __all__ = ["Head", "HeadVectors", "RunDirectory"]
 
@@ -30,14 +32,14 @@ _VECTORS = [*KINDS, "query_norm", "key_norm", "value_norm", "logsumexp"]  # in t
 
 @dataclass(frozen=True, slots=True)
 class HeadVectors:
-    """The stored vectors of one head, all arrays aligned with the tokens."""
+    """The stored vectors of one head, aligned with ``RunDirectory.points`` of its layer: with all tokens, in most models."""
 
-    query: FloatArray  # (tokens, head_dim)
-    key: FloatArray  # (tokens, head_dim)
-    query_norm: FloatArray  # (tokens,)
-    key_norm: FloatArray
-    value_norm: FloatArray
-    logsumexp: FloatArray
+    query: FloatArray  # (queries, head_dim)
+    key: FloatArray  # (keys, head_dim)
+    query_norm: FloatArray  # (queries,)
+    key_norm: FloatArray  # (keys,)
+    value_norm: FloatArray  # (keys,)
+    logsumexp: FloatArray  # (queries,)
 
 
 class RunDirectory:
@@ -59,6 +61,7 @@ class RunDirectory:
     def __init__(self, path: str | Path, manifest: Manifest | None = None) -> None:
         self.path = Path(path)
         self.manifest: Manifest = manifest or read_manifest(self.path / layout.MANIFEST_FILE)
+        self._points: dict[tuple[str, str], Points] = {}
 
     def __repr__(self) -> str:
         shape = f"{len(self.layers)} layers, {self.num_tokens:,} tokens of {self.num_sequences:,} sequences"
@@ -69,14 +72,21 @@ class RunDirectory:
         """The run's name."""
         return self.manifest.name
 
-    @property
+    @cached_property
     def layers(self) -> dict[int, LayerInfo]:
         """The captured layers by their number in the model."""
-        return {layer.layer: layer for layer in self.manifest.layers}
+        return {layer.layer: self._with_terms(layer) for layer in self.manifest.layers}
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The names of the model's streams of tokens; ("",) of most models."""
+        return tuple(
+            dict.fromkeys(name for layer in self.manifest.layers for name in (layer.query_stream, layer.key_stream))
+        )
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens the run holds; a head has twice as many points."""
+        """How many tokens the run holds; a head has twice as many points, or fewer where the model has several streams."""
         return self.manifest.num_tokens
 
     @property
@@ -98,7 +108,10 @@ class RunDirectory:
     @cached_property
     def tokens(self) -> pd.DataFrame:
         """One row per token; row ``i`` is token ``i`` everywhere."""
-        return self._table(layout.TOKENS_FILE)
+        tokens = self._table(layout.TOKENS_FILE)
+        if "stream" not in tokens:  # a run of version 1
+            tokens = tokens.assign(stream="", modality=self.manifest.model.modality, is_generated=False)
+        return tokens
 
     @cached_property
     def heads(self) -> pd.DataFrame:
@@ -110,6 +123,20 @@ class RunDirectory:
         """The first token of each sequence, then the number of tokens, ``(sequences + 1,)``."""
         first: NDArray[np.int64] = self.sequences["first_token"].to_numpy(np.int64)
         return np.append(first, self.num_tokens)
+
+    def points(self, layer: int) -> Points:
+        """Return which tokens have a query in a layer, and which a key."""
+        info = self._layer(layer)
+        if (streams := (info.query_stream, info.key_stream)) not in self._points:
+            every = Points.of_all(self.num_tokens)
+            query, key = (self._of_stream(name) if name else every.query for name in streams)
+            self._points[streams] = Points(query, query if streams[0] == streams[1] else key)
+        return self._points[streams]
+
+    def sequences_of(self, layer: int) -> tuple[NDArray[np.int64] | None, Sequences]:
+        """Return how a layer's points stand in sequences; see ``points.sequences_of``."""
+        positions: NDArray[np.int32] = self.tokens["position"].to_numpy(np.int32)
+        return sequences_of(self.points(layer), self.bounds, positions, self._layer(layer))
 
     def scores(self, name: str) -> pd.DataFrame:
         """Return the scores of a map, one row per head, indexed by (layer, head)."""
@@ -150,7 +177,8 @@ class RunDirectory:
     def coordinates(self, name: str, layer: int, head: int | None = None) -> FloatArray:
         """Return where a map puts the points: ``(points, dims)`` of one head, or ``(heads, points, dims)`` of a layer.
 
-        The queries of tokens 0…n-1 come first, then their keys.
+        The queries of tokens 0…n-1 come first, then their keys. Points that the layer does not have, because it attends in another
+        stream of the model, are NaN.
         """
         axes = list("xyz"[: self._require_map(name).spec.dims])
         self._layer(layer)
@@ -180,35 +208,51 @@ class RunDirectory:
         info = self._layer(layer)
         start, stop, _ = tokens.indices(self.num_tokens)
         bounds = [*self.manifest.shards, self.num_tokens]
-        tables, origin = [], None
+        tables = []
         for shard, (first, last) in enumerate(pairwise(bounds)):
             if first < stop and last > start:
-                origin = first if origin is None else origin
-                tables.append(self._read_shard(layer, head, shard, _VECTORS))
+                before, rows = self._rows_of(layer, first, start, min(stop, last))
+                tables.append(self._read_shard(layer, head, shard, _VECTORS).slice(before, rows))
         if not tables:
             return HeadVectors(*[np.empty((0, info.head_dim), np.float32)] * 2, *[np.empty(0, np.float32)] * 4)
         table = pa.concat_tables(tables)
-        table = table.slice(start - (origin or 0), stop - start)
         return HeadVectors(
             *(_vectors(table[name], info.head_dim) for name in KINDS),
-            *(table[name].to_numpy() for name in _VECTORS[2:]),
+            *(table[name].drop_null().to_numpy() for name in _VECTORS[2:]),
         )
 
     def norms(self, layer: int, head: int) -> FloatArray:
-        """Return the norms of one head's points, ``(points,)``: the queries, then the keys."""
-        self._layer(layer)
+        """Return the norms of one head's points, ``(points,)``: the queries, then the keys; NaN where there is no such point."""
+        points = self.points(layer)
         names = [f"{kind}_norm" for kind in KINDS]
         table = pa.concat_tables(
             self._read_shard(layer, head, shard, names) for shard in range(len(self.manifest.shards))
         )
-        return np.concatenate([table[name].to_numpy() for name in names])
+        norms = np.concatenate([table[name].drop_null().to_numpy() for name in names])
+        return points.scatter(norms[:, None], self.num_tokens)[:, 0]
 
     def attention(self, layer: int, head: int, sequence: int) -> Attention:
-        """Rebuild the attention weights of one head over one sequence."""
-        rows = self.token_slice(sequence)
+        """Rebuild the attention weights of one head over one sequence.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such sequence, or what the run keeps does not give the model's attention.
+        """
+        info, rows = self._layer(layer), self.token_slice(sequence)
+        if not info.rebuilt:
+            raise DatasetError(
+                f"Layer {info.label} of run {self.name} keeps vectors from before RoPE, in a way that attention cannot be rebuilt "
+                "from. Capture with rope = 'after' to see it."
+            )
+        points = self.points(layer).within(rows.start, rows.stop)
         vectors = self.vectors(layer, head, rows)
-        texts = tuple(self.tokens["text"].iloc[rows])
-        return Attention(weights(vectors.query, vectors.key, self._layer(layer)), texts)
+        texts = self.tokens["text"].to_numpy()
+        return Attention(
+            weights(vectors.query, vectors.key, info.of_head(head)),
+            tuple(texts[points.query]),
+            tuple(texts[points.key]),
+        )
 
     def image_png(self, sequence: int) -> bytes:
         """Return the picture of a sequence as the model saw it, as PNG bytes. Raises ``DatasetError`` if it is a text."""
@@ -221,7 +265,7 @@ class RunDirectory:
     def _read_shard(self, layer: int, head: int, shard: int, columns: list[str]) -> pa.Table:
         path = layout.shard_file(self.path, layer, shard)
         first, last = [*self.manifest.shards, self.num_tokens][shard : shard + 2]
-        rows = last - first
+        _, rows = self._rows_of(layer, first, first, last)
         with _reading(path):
             table = pq.ParquetFile(path, memory_map=True).read_row_group(head, columns)
             if table.num_rows != rows:
@@ -235,10 +279,30 @@ class RunDirectory:
             file = pq.ParquetFile(path, memory_map=True)
             table = file.read(columns) if head is None else file.read_row_group(head, columns)
             values = np.stack([column.to_numpy() for column in table.columns], axis=-1).astype(np.float32, copy=False)
-            expected = 2 * self.num_tokens * (heads if head is None else 1)
+            points = self.points(layer)
+            count = len(points.query) + len(points.key)
+            expected = count * (heads if head is None else 1)
             if len(values) != expected:
                 raise pa.ArrowInvalid(f"{len(values):,} points where {expected:,} belong")
-        return values if head is not None else values.reshape(heads, 2 * self.num_tokens, len(columns))
+        return points.scatter(values if head is not None else values.reshape(heads, count, -1), self.num_tokens)
+
+    def _rows_of(self, layer: int, shard: int, start: int, stop: int) -> tuple[int, int]:
+        """Return the first row of tokens ``start`` to ``stop - 1`` in a layer's shard that begins at ``shard``, and how many."""
+        points = self.points(layer)
+        before = points.within(shard, max(start, shard))
+        there = points.within(max(start, shard), stop)
+        return len(before.tokens), len(there.tokens)
+
+    def _of_stream(self, name: str) -> NDArray[np.int32]:
+        tokens: NDArray[np.int32] = np.flatnonzero(self.tokens["stream"].to_numpy() == name).astype(np.int32)
+        return tokens
+
+    def _with_terms(self, layer: LayerInfo) -> LayerInfo:
+        path = layout.terms_file(self.path, layer.layer)
+        if not path.is_file():
+            return layer
+        with _reading(path):
+            return replace(layer, terms=read_terms(path))
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.path / name
@@ -274,10 +338,13 @@ class Head:
     def map(self, name: str) -> pd.DataFrame:
         """Return a map as a table: one row per point with ``token``, ``kind``, coordinates and the token's columns."""
         placed = self.run.coordinates(name, self.layer.layer, self.head)
-        tokens = self.run.tokens
-        frame = pd.concat([tokens, tokens], ignore_index=True)
-        kind = pd.Categorical(np.repeat(KINDS, len(tokens)), categories=KINDS)
-        frame.insert(0, "token", np.tile(np.arange(len(tokens), dtype=np.int32), 2))
+        points = self.run.points(self.layer.layer)
+        token = np.concatenate([points.query, points.key])
+        counts = len(points.query), len(points.key)
+        placed = placed[np.concatenate([points.query, points.key + self.run.num_tokens])]
+        frame = self.run.tokens.iloc[token].reset_index(drop=True)
+        kind = pd.Categorical(np.repeat(KINDS, counts), categories=KINDS)
+        frame.insert(0, "token", token)
         frame.insert(1, "kind", pd.Series(kind))
         for axis, values in reversed(list(zip("xyz", placed.T, strict=False))):
             frame.insert(2, axis, values)
@@ -289,7 +356,9 @@ class Head:
 
 
 def _vectors(column: pa.ChunkedArray, head_dim: int) -> FloatArray:
-    vectors: FloatArray = column.combine_chunks().flatten().to_numpy().reshape(-1, head_dim).astype(np.float32)
+    vectors: FloatArray = (
+        column.drop_null().combine_chunks().flatten().to_numpy().reshape(-1, head_dim).astype(np.float32)
+    )
     return vectors
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from attnviz.errors import DatasetError
 from attnviz.schema import faithfulness_schema, map_schema, scores_schema, vectors_schema
 from attnviz.store.layout import PARTIAL
+from attnviz.store.points import Points
 from attnviz.types import KINDS, FloatArray
 
 __all__ = [
@@ -69,59 +70,62 @@ def write_table(path: Path, table: pa.Table, *, row_group_size: int | None = Non
         pq.write_table(table, partial, compression="zstd", row_group_size=row_group_size)
 
 
-def write_vectors(path: Path, heads: Sequence[Mapping[str, FloatArray]], first_token: int, dtype: str) -> None:
+def write_vectors(path: Path, heads: Sequence[Mapping[str, FloatArray]], points: Points, dtype: str) -> None:
     """Write one layer's shard, one row group per head.
 
     Parameters
     ----------
     heads
-        For each head: ``query`` and ``key`` ``(tokens, head_dim)``, ``value_norm`` and ``logsumexp`` ``(tokens,)``.
-    first_token
-        Row in ``tokens.parquet`` of the shard's first token.
+        For each head: ``query`` ``(queries, head_dim)``, ``key`` ``(keys, head_dim)``, ``value_norm`` ``(keys,)`` and ``logsumexp``
+        ``(queries,)``.
+    points
+        Which tokens these are.
     dtype
         ``"float16"`` or ``"float32"``.
     """
-    tokens, head_dim = heads[0]["query"].shape
+    head_dim = heads[0]["query"].shape[1]
     schema = vectors_schema(head_dim, dtype)
-    index = np.arange(first_token, first_token + tokens, dtype=np.int32)
+    index = points.tokens
+    place = {
+        kind: None if len(which) == len(index) else np.searchsorted(index, which) for kind, which in points.by_kind()
+    }
     with atomic(path) as partial, pq.ParquetWriter(partial, schema, compression="none", use_dictionary=False) as writer:
         for head, columns in enumerate(heads):
             arrays = {
-                "head": np.full(tokens, head, np.int16),
+                "head": np.full(len(index), head, np.int16),
                 "token": index,
-                "query": _vector_array(columns["query"], schema.field("query").type),
-                "key": _vector_array(columns["key"], schema.field("key").type),
-                "query_norm": _norms(columns["query"]),
-                "key_norm": _norms(columns["key"]),
-                "value_norm": columns["value_norm"],
-                "logsumexp": columns["logsumexp"],
+                "query": _vector_array(columns["query"], schema.field("query").type, place["query"], len(index)),
+                "key": _vector_array(columns["key"], schema.field("key").type, place["key"], len(index)),
+                "query_norm": _spread(_norms(columns["query"]), place["query"], len(index)),
+                "key_norm": _spread(_norms(columns["key"]), place["key"], len(index)),
+                "value_norm": _spread(columns["value_norm"], place["key"], len(index)),
+                "logsumexp": _spread(columns["logsumexp"], place["query"], len(index)),
             }
-            writer.write_table(pa.table(arrays, schema=schema), row_group_size=max(tokens, 1))
+            writer.write_table(pa.table(arrays, schema=schema), row_group_size=max(len(index), 1))
 
 
-def write_coordinates(path: Path, heads: Sequence[FloatArray]) -> None:
+def write_coordinates(path: Path, heads: Sequence[FloatArray], points: Points) -> None:
     """Write one layer of a map, one row group per head; each head is ``(points, dims)``, queries first."""
-    _write_points(path, map_schema(heads[0].shape[1]), heads)
+    _write_points(path, map_schema(heads[0].shape[1]), heads, points)
 
 
-def write_faithfulness(path: Path, heads: Sequence[FloatArray]) -> None:
+def write_faithfulness(path: Path, heads: Sequence[FloatArray], points: Points) -> None:
     """Write how far to trust the points of one layer of a map, one row group per head; each head is ``(points, 2)``."""
-    _write_points(path, faithfulness_schema(), [head.astype(np.float16) for head in heads])
+    _write_points(path, faithfulness_schema(), [head.astype(np.float16) for head in heads], points)
 
 
-def _write_points(path: Path, schema: pa.Schema, heads: Sequence[NDArray[np.floating]]) -> None:
+def _write_points(path: Path, schema: pa.Schema, heads: Sequence[NDArray[np.floating]], points: Points) -> None:
     """Write numbers of points, one row group per head: head, token, kind, then the columns of each head."""
-    points = len(heads[0])
-    tokens = points // 2
-    index = np.tile(np.arange(tokens, dtype=np.int32), 2)
-    kind = pa.DictionaryArray.from_arrays(np.repeat(np.arange(2, dtype=np.int8), tokens), pa.array(KINDS))
+    index = np.concatenate([points.query, points.key])
+    counts = len(points.query), len(points.key)
+    kind = pa.DictionaryArray.from_arrays(np.repeat(np.arange(2, dtype=np.int8), counts), pa.array(KINDS))
     with (
         atomic(path) as partial,
         pq.ParquetWriter(partial, schema, compression="none", use_dictionary=["kind"]) as writer,
     ):
         for head, values in enumerate(heads):
-            columns = [np.full(points, head, np.int16), index, kind, *np.ascontiguousarray(values.T)]
-            writer.write_table(pa.table(columns, schema=schema), row_group_size=max(points, 1))
+            columns = [np.full(len(index), head, np.int16), index, kind, *np.ascontiguousarray(values.T)]
+            writer.write_table(pa.table(columns, schema=schema), row_group_size=max(len(index), 1))
 
 
 def write_scores(path: Path, heads: Sequence[Mapping[str, float]]) -> None:
@@ -136,9 +140,25 @@ def _norms(vectors: FloatArray) -> FloatArray:
     return norms
 
 
-def _vector_array(vectors: FloatArray, kind: pa.DataType) -> pa.Array:
+def _vector_array(vectors: FloatArray, kind: pa.DataType, place: NDArray[np.int64] | None, rows: int) -> pa.Array:
+    """Return vectors as a column; rows that have none, because ``place`` names no vector for them, are null."""
     dtype = {pa.float16(): np.float16, pa.float32(): np.float32}[kind.value_type]
-    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(dtype).reshape(-1)), type=kind)
+    if place is None:
+        return pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(dtype).reshape(-1)), type=kind)
+    spread = np.zeros((rows, vectors.shape[1]), dtype)
+    spread[place] = vectors
+    missing = np.ones(rows, bool)
+    missing[place] = False
+    return pa.FixedSizeListArray.from_arrays(pa.array(spread.reshape(-1)), type=kind, mask=pa.array(missing))
+
+
+def _spread(values: FloatArray, place: NDArray[np.int64] | None, rows: int) -> pa.Array:
+    """Return numbers as a column of so many rows, null where ``place`` names none."""
+    if place is None:
+        return pa.array(values)
+    spread, missing = np.zeros(rows, values.dtype), np.ones(rows, bool)
+    spread[place], missing[place] = values, False
+    return pa.array(spread, mask=missing)
 
 
 def _sync(path: Path) -> None:

@@ -2,12 +2,12 @@
 
 A code is ``2 * bin + kind`` (kind 0 = query, 1 = key), so a lookup table of at most 256 colours paints a whole wall and the
 two kinds stay apart under every colouring. Numbers fall into 100 bins; of more than twelve categories the most frequent
-twelve keep a colour and the rest is "other". Adding a colouring is a function and a line in ``TEXT`` or ``IMAGE``; those of
-``KEPT`` say how far to trust each point of a map.
+twelve keep a colour and the rest is "other". Adding a colouring is a function and a line in ``TEXT`` or ``IMAGE``, or in
+``PARTS`` if it is of use only where tokens differ in it; those of ``KEPT`` say how far to trust each point of a map.
 """
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from attnviz.types import FloatArray
 
 __all__ = ["BINS", "KEPT", "MOST", "Category", "Coloring", "color_points", "colorings"]
 
+Table = dict[str, tuple[str, Callable[[RunDirectory], "pd.Series"]]]
+
 BINS = 100
 MOST = 12
 ATTRIBUTE = "data:"  # before the name of a user's column, so that a column named "norm" is no trouble
@@ -28,7 +30,7 @@ KEPT = {"neighbors_kept": "Neighbours kept", "attention_kept": "Attention kept"}
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One entry of a legend, with the number of tokens it covers (each is one query and one key)."""
+    """One entry of a legend, with the number of the run's tokens it covers."""
 
     label: str
     tokens: int
@@ -45,20 +47,37 @@ class Coloring:
     low: float = 0.0
     high: float = 0.0
     note: str = ""  # "logarithmic"
-    missing: int = 0  # tokens without the number
 
     @property
     def by_kind(self) -> bool:
         """Whether the colour says query or key and nothing else."""
         return not self.categories and self.low == self.high == 0.0
 
+    def tally(self, shown: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return how many tokens have a shown point of each category; of numbers, the last entry counts those without one.
+
+        Parameters
+        ----------
+        shown
+            ``(1, points)`` or, where heads differ, ``(heads, points)``. A token is counted once, if it has the code anywhere.
+        """
+        codes, width = np.broadcast_arrays(self.codes, shown)[0], self.codes.shape[1] // 2
+        counted = np.zeros(len(self.categories) or BINS + 1, np.int64)
+        for code in range(len(counted)) if self.categories else (BINS,):
+            has = ((codes // 2 == code) & shown).any(axis=0)
+            counted[code] = np.count_nonzero(has[:width] | has[width:])
+        return counted
+
 
 def colorings(run: RunDirectory) -> dict[str, str]:
     """Return the colourings that make sense for a run: name and title."""
     own = {f"{ATTRIBUTE}{name}": name for name in run.manifest.attributes}
     kept = KEPT if run.has_faithfulness() else {}
+    parts = {name: title for name, (title, _) in PARTS.items() if run.tokens[name].nunique() > 1}
     tokens = {name: title for name, (title, _) in _table(run).items()}
-    return {"kind": "Query / key", "norm": "Vector norm"} | kept | tokens | own
+    if "stream" in parts and "position" in tokens:
+        tokens["position"] = "Position in stream"
+    return {"kind": "Query / key", "norm": "Vector norm"} | kept | parts | tokens | own
 
 
 def color_points(
@@ -86,14 +105,14 @@ def color_points(
         column = run.sequences[name.removeprefix(ATTRIBUTE)]
         values = column.loc[run.tokens["sequence_id"]].reset_index(drop=True)
         return _shade(title, values) if _is_number(values) and values.nunique() > MOST else _categorical(title, values)
-    values = _table(run)[name][1](run)
+    values = (PARTS | _table(run))[name][1](run)
     if _is_number(values) and name != "position_mod_5":
         return _shade(title, values, logarithmic=name == "frequency")
     return _categorical(title, values)
 
 
-def _table(run: RunDirectory) -> "Mapping[str, tuple[str, Callable[[RunDirectory], pd.Series]]]":
-    return IMAGE if run.manifest.model.modality == "image" else TEXT
+def _table(run: RunDirectory) -> "Table":
+    return {"text": TEXT, "image": IMAGE, "text+image": MIXED}[run.manifest.model.modality]
 
 
 def _is_number(values: "pd.Series") -> bool:
@@ -144,7 +163,7 @@ def _continuous(
     bins = np.where(known, np.clip(np.nan_to_num(share) * BINS, 0, BINS - 1), BINS).astype(np.uint8)
     note = "logarithmic" if logarithmic else ""
     kinds = np.repeat([0, 1], values.shape[1] // 2).astype(np.uint8)
-    return Coloring(title, 2 * bins + kinds, (), float(low), float(high), note, int((~known[0]).sum()) // 2)
+    return Coloring(title, 2 * bins + kinds, (), float(low), float(high), note)
 
 
 def _with_kinds(bins: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -178,23 +197,43 @@ def _token_class(run: RunDirectory) -> "pd.Series":
     return texts.map(classes).where(~run.tokens["is_special"], "special")
 
 
+def _word_or_patch(run: RunDirectory) -> "pd.Series":
+    """Return the class of each token where a run has texts and images."""
+    return _token_class(run).mask((run.tokens["modality"] == "image") & ~run.tokens["is_special"], "patch")
+
+
+def _text_length(run: RunDirectory) -> "pd.Series":
+    """Return how many characters a token has; a patch has none."""
+    return run.tokens["text"].str.len().where(run.tokens["modality"] == "text")
+
+
 def _sequence_length(run: RunDirectory) -> "pd.Series":
     return run.sequences["num_tokens"].loc[run.tokens["sequence_id"]].reset_index(drop=True)
 
 
-TEXT: Mapping[str, tuple[str, Callable[[RunDirectory], "pd.Series"]]] = {
+TEXT: Table = {
     "position": ("Position", lambda run: run.tokens["position"]),
     "position_mod_5": ("Position mod 5", lambda run: run.tokens["position"] % 5),
     "special": ("Special / punctuation", _token_class),
-    "length": ("Token length", lambda run: run.tokens["text"].str.len()),
+    "length": ("Token length", _text_length),
     "sequence_length": ("Sequence length", _sequence_length),
     "frequency": ("Token frequency", lambda run: run.tokens["frequency"]),
 }
 """Colourings of texts by name: title, and one value per token."""
 
-IMAGE: Mapping[str, tuple[str, Callable[[RunDirectory], "pd.Series"]]] = {
+IMAGE: Table = {
     "patch_row": ("Patch row", lambda run: run.tokens["patch_row"]),
     "patch_col": ("Patch column", lambda run: run.tokens["patch_col"]),
     "special": ("Special / patch", lambda run: run.tokens["is_special"].map({True: "special", False: "patch"})),
 }
 """Colourings of images by name: title, and one value per token."""
+
+MIXED: Table = TEXT | IMAGE | {"special": ("Special / punctuation / patch", _word_or_patch)}
+"""Colourings of runs that hold both."""
+
+PARTS: Table = {
+    "stream": ("Stream", lambda run: run.tokens["stream"]),
+    "modality": ("Modality", lambda run: run.tokens["modality"]),
+    "is_generated": ("Generated", lambda run: run.tokens["is_generated"].map({True: "generated", False: "given"})),
+}
+"""Colourings by what may differ within a run, by their column of ``tokens``; offered where it does."""

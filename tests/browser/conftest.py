@@ -1,4 +1,4 @@
-"""One server with four small runs, one browser; every test gets a page of its own and reads back what it shows."""
+"""One server with some small runs, one browser; every test gets a page of its own and reads back what it shows."""
 
 import json
 import os
@@ -30,12 +30,13 @@ SERVE = "import sys; from attnviz.explorer import serve; serve(sys.argv[2:], por
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """Text, picture, hostile and unmapped runs, by name."""
+    """Text, picture, hostile, unmapped and encoder-decoder runs, by name."""
     folder = tmp_path_factory.mktemp("runs")
     made = {"text": fakes.write_fake_run(folder / "text", layers=3, sequences=30)}
     made["picture"] = fakes.write_fake_run(folder / "picture", image=True)
     made["hostile"] = _hostile(folder / "hostile")
     made["unmapped"] = fakes.write_fake_run(folder / "unmapped", maps=())
+    made["pair"] = fakes.write_fake_streams(folder / "pair", "pair")
     made["broken"] = fakes.write_fake_run(folder / "broken")
     (made["broken"] / "maps/umap/layer=1/part-0.parquet").unlink()
     return made

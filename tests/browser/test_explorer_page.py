@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attnviz.store import RunDirectory
-from attnviz.views import prepare_wall, show_text
+from attnviz.views import patch_name, prepare_wall, read_exchange, show_text
 from tests.browser.conftest import HOSTILE, Shown
 
 
@@ -65,6 +65,32 @@ def test_clicking_a_point_shows_the_attention_that_the_run_holds(shown, server, 
     assert own.sum() == (weights[position] >= 0.02).sum()
     assert f"{weights[position].max() * 100:.1f} %" in shown.text(".beside table")
     assert len(shown.data("lines", "x0")) == (weights[position] >= 0.05).sum()
+
+
+def test_a_decoder_token_under_cross_attention_shows_its_partners_of_the_encoder(shown, server, runs):
+    run = RunDirectory(runs["pair"])
+    shown.open(f"{server}?run=pair&map=pca&view=head&layer=5&head=1").painted("dots")
+    shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Cross 1 · Head 1")
+    wall = prepare_wall(run, "pca")
+    places = wall.points[wall.index(5, 1)]
+    there = np.flatnonzero(np.isfinite(places).all(axis=1))
+    distance = np.linalg.norm(places[there, None] - places[None, there], axis=2)
+    queries = there < run.num_tokens
+    token = int(there[queries][np.argmax(np.sort(distance, axis=1)[queries, 1])])
+    shown.page.mouse.click(*shown.at("head", *places[token]))
+    shown.assert_until(lambda: shown.page.url, lambda url: f"token={token}" in url)
+    exchange = read_exchange(run, 5, 1, int(run.tokens["sequence_id"].iloc[token]))
+    weights = exchange.weights(exchange.place(token, "query"), "query")
+    best = int(exchange.tokens("key")[np.argmax(weights)])
+    assert run.tokens["stream"].iloc[[token, best]].tolist() == ["decoder", "encoder"]
+    table = shown.assert_until(lambda: shown.text(".beside table"), bool)
+    name = patch_name(run, best)
+    assert table.startswith(f"{name}{run.tokens['position'].iloc[best]}{weights.max() * 100:.1f} %")
+    assert len(shown.data("lines", "x0")) == (weights >= 0.05).sum()
+    shown.page.keyboard.press("ArrowUp")
+    shown.page.keyboard.press("ArrowUp")
+    shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Decoder 1 · Head 1")
+    assert f"token={token}" in shown.page.url
 
 
 def test_search_counts_matches_and_the_address_brings_them_back(shown, server, text_run):

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 import torch
 
-__all__ = ["Backend", "Call", "See"]
+__all__ = ["Backend", "Call", "See", "Unrotated", "added_to_logits"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,25 @@ class Call:
     chunk: int | None = None
     softcap: float | None = None
     sinks: torch.Tensor | None = None  # (heads,): a logit of each head that no key has
-    added: torch.Tensor | None = None  # broadcasts to weights: position bias, and -inf or less than -1e4 where a key is hidden
+    added: torch.Tensor | None = (
+        None  # broadcasts to weights: position bias, and -inf or less than -1e4 where a key is hidden
+    )
     weights: torch.Tensor | None = None  # the model's own, (batch, heads, queries, keys), where asked for
-    unrotated: tuple[torch.Tensor, torch.Tensor] | None = None  # query and key before RoPE, where asked for
+    output: torch.Tensor | None = None  # (batch, heads, queries, value_dim), where the model's own is at hand
+    unrotated: "Callable[[], Unrotated | None] | None" = (
+        None  # None: nothing was turned; gives None: not as the last step
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Unrotated:
+    """Queries and keys before RoPE, and what turned them."""
+
+    query: torch.Tensor  # (batch, heads, queries, head_dim)
+    key: torch.Tensor
+    at: slice  # the dimensions that were turned, or some of them
+    cosine: torch.Tensor  # (batch or 1, positions, angles): as the model has them, for each dimension or for each pair
+    sine: torch.Tensor
 
 
 See = Callable[[Call], None]
@@ -47,3 +63,12 @@ class Backend(Protocol):
         With ``own="output"`` the model computes exactly what it would compute unwatched; with ``"weights"`` it may take a
         slower way that hands out its own attention weights too.
         """
+
+
+def added_to_logits(mask: torch.Tensor | None, bias: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
+    """Return a mask (what may be seen, or what is added) and a position bias as one thing that is added to logits."""
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros(mask.shape, dtype=like.dtype, device=mask.device).masked_fill_(~mask, -torch.inf)
+    if mask is None or bias is None:
+        return bias if mask is None else mask
+    return mask + bias

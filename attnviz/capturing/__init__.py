@@ -7,7 +7,19 @@ from attnviz.errors import require
 
 require("torch", "capture")  # says how to install it, where the next import would only fail
 
-from attnviz.capture.check import EXACT, ROUNDED, LayerCheck, check, inspect, require_exact
-from attnviz.capture.run import BACKENDS, Sink, capture
+from attnviz.capturing.check import EXACT, LONG, ROUNDED, LayerCheck, attended_tokens, check, inspect, require_exact
+from attnviz.capturing.run import BACKENDS, Sink, capture
 
-__all__ = ["BACKENDS", "EXACT", "ROUNDED", "LayerCheck", "Sink", "capture", "check", "inspect", "require_exact"]
+__all__ = [
+    "BACKENDS",
+    "EXACT",
+    "LONG",
+    "ROUNDED",
+    "LayerCheck",
+    "Sink",
+    "attended_tokens",
+    "capture",
+    "check",
+    "inspect",
+    "require_exact",
+]

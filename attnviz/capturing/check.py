@@ -1,0 +1,318 @@
+"""Believe nothing: rebuild attention from exactly what would be stored and compare it with the model's own.
+
+``inspect`` runs a padded batch and finds the layers with what they do to ``q·k`` (scaling, mask, window, soft-cap, bias, sink), as
+the model declares it and as its masks show it. ``check`` then compares, head by head, all rows of short sequences and a sample of
+long ones. A model that disagrees is refused by layer, with the number: a run made of wrong vectors would look just as good.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attnviz.attention import weights
+from attnviz.capturing.contract import Call
+from attnviz.capturing.describe import describe, numbered
+from attnviz.capturing.rope import undo_rope
+from attnviz.capturing.run import BACKENDS, SEAMS, capture, layer_vectors
+from attnviz.capturing.windows import opened
+from attnviz.errors import CaptureError
+from attnviz.models import Batch, LoadedModel
+from attnviz.models.torch_module import TorchModel
+from attnviz.types import FloatArray, LayerInfo, LayerVectors, TokenSequence
+
+__all__ = ["EXACT", "LONG", "ROUNDED", "LayerCheck", "attended_tokens", "check", "inspect", "require_exact"]
+
+EXACT = {"float32": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
+"""Largest accepted difference of an attention weight, by the model's own dtype (a few units of its last place)."""
+
+ROUNDED = 1e-2
+"""Largest accepted difference after vectors were rounded to how they are stored."""
+
+_ROWS = 192  # queries of a sequence that are compared
+LONG = 2_048
+"""Tokens of a sequence above which a model's own weights would not fit beside it: what it makes of them is compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCheck:
+    """How well one layer's attention is rebuilt."""
+
+    info: LayerInfo
+    exact: float  # largest difference of any weight, from vectors as the model had them
+    stored: float  # the same, from vectors as they would be stored
+    tolerance: float  # for ``exact``
+
+    @property
+    def ok(self) -> bool:
+        """Whether both differences are accepted. A layer that says it cannot be rebuilt claims nothing."""
+        exact = self.exact <= self.tolerance and self.stored <= max(ROUNDED, self.tolerance)
+        return bool(exact or not self.info.rebuilt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The model's own weights of some queries of one sequence, ``(heads, rows, keys)``."""
+
+    rows: NDArray[np.int64]
+    weights: FloatArray
+
+
+def inspect(
+    model: LoadedModel,
+    sequences: Sequence[TokenSequence],
+    *,
+    longest: Mapping[str, int] | None = None,
+    rope: Literal["after", "before"] = "after",
+) -> tuple[LayerInfo, ...]:
+    """Run a batch and return the attention layers that the model has, in the order in which it runs them.
+
+    Parameters
+    ----------
+    sequences
+        At least two, of different lengths where the model takes them, so that padding is tried.
+    longest
+        Tokens of the longest sequence that will be captured, by stream.
+    rope
+        ``"before"``: vectors are to be kept as they are before RoPE.
+
+    Raises
+    ------
+    CaptureError
+        If the model hands over no attention, or attention that cannot be kept.
+    """
+    batch = model.collate(sequences)
+    for seam in SEAMS[model.info.library]:
+        layers: list[LayerInfo] = []
+
+        def see(call: Call, seam: str = seam, layers: list[LayerInfo] = layers) -> None:
+            windows = model.windows.get(call.name)
+            info = describe(call, batch, longest=longest or {}, windows=windows, seam=seam)
+            layers.append(undo_rope(info, call, longest=longest or {}) if rope == "before" else info)
+
+        missed: list[Call] = []
+        with BACKENDS[seam]()(model.module, see, own="weights"), BACKENDS["softmax"]()(model.module, missed.append):
+            model.forward(batch)
+        if layers:
+            _require_all(model, batch, layers, missed)
+            if rope == "before" and not any(info.rope == "before" for info in layers):
+                raise CaptureError(
+                    f"{model.info.id} ({model.info.architecture}) was not seen to turn queries and keys: what they are before RoPE "
+                    "cannot be told. Set capture.rope = 'after'."
+                )
+            return numbered(layers)
+    raise CaptureError(
+        f"{model.info.id} ({model.info.architecture}) ran but handed over no queries or keys: it has no softmax attention that "
+        f"could be seen ({', '.join(SEAMS[model.info.library])} were watched). `attnviz check --all-families` lists what works."
+    )
+
+
+def _require_all(model: LoadedModel, batch: Batch, layers: Sequence[LayerInfo], by_hand: Sequence[Call]) -> None:
+    """Make sure that no part of the model attends between tokens by hand beside what was seen; pooling does not count."""
+    known, widths = {info.name for info in layers}, {batch.width(name) for name in batch.lengths}
+    missed = [call.name for call in by_hand if call.name not in known and call.query.shape[2] in widths - {1}]
+    if missed:
+        raise CaptureError(
+            f"{model.info.id} ({model.info.architecture}) attends in two ways: {layers[0].name} was seen, {missed[0]} "
+            f"({len(missed)} such) multiplies by hand, and one run cannot watch both. It is refused, rather than shown in part."
+        )
+
+
+def attended_tokens(model: TorchModel, inputs: Mapping[str, torch.Tensor]) -> int:
+    """Return over how many positions a torch module attends when it is given a batch.
+
+    Raises
+    ------
+    CaptureError
+        If no attention can be seen.
+    """
+    for seam in SEAMS["torch"]:
+        seen: list[Call] = []
+        with BACKENDS[seam]()(model.module, seen.append):
+            model.call(inputs)
+        if seen:
+            return max(call.query.shape[2] for call in seen)
+    raise CaptureError(
+        f"{model.info.id} ({model.info.architecture}) ran, and no softmax attention was seen: neither by "
+        "scaled_dot_product_attention nor by a product that enters a softmax."
+    )
+
+
+def check(
+    model: LoadedModel,
+    sequences: Sequence[TokenSequence],
+    layers: Sequence[LayerInfo] | None = None,
+    *,
+    dtype: Literal["float16", "float32"] = "float16",
+) -> list[LayerCheck]:
+    """Compare attention rebuilt from what would be stored with the model's own, over every head.
+
+    Parameters
+    ----------
+    sequences
+        As for ``inspect``. Of a sequence of more than ``LONG`` tokens the outputs of attention are compared, not its weights.
+    layers
+        What to check; what ``inspect`` finds, if not given.
+    dtype
+        How vectors would be stored.
+
+    Raises
+    ------
+    CaptureError
+        If capturing changes the model's output, or as ``inspect`` and ``capture`` raise.
+    """
+    kept = np.float16 if dtype == "float16" else np.float32
+    long = [sequence for sequence in sequences if len(sequence) > LONG]
+    sequences = [sequence for sequence in sequences if len(sequence) <= LONG]
+    layers = inspect(model, sequences) if layers is None else layers
+    results = _short(model, sequences, layers, kept)
+    for sequence in long:
+        worse = _long(model, sequence, layers, kept)
+        results = [
+            replace(one, exact=max(one.exact, exact), stored=max(one.stored, stored))
+            for one, (exact, stored) in zip(results, worse, strict=True)
+        ]
+    return results
+
+
+def _short(
+    model: LoadedModel, sequences: Sequence[TokenSequence], layers: Sequence[LayerInfo], kept: type[np.floating[Any]]
+) -> list[LayerCheck]:
+    """Compare weights, over a padded batch."""
+    own = _own_weights(model, sequences, layers)
+    batch = model.collate(sequences)
+    captured: list[LayerVectors] = []
+    watched = capture(model, batch, layers, captured.append)
+    changed = float((model.forward(batch) - watched).abs().max())
+    if not changed <= 1e-6:
+        raise CaptureError(f"Capturing changes the output of {model.info.id} by {changed:.1e}: it cannot be trusted.")
+    results = []
+    for info, vectors, theirs in zip(layers, captured, own, strict=True):
+        lengths = batch.lengths[info.query_stream], batch.lengths[info.key_stream]
+        exact, stored = (_difference(vectors, info, theirs, lengths, how) for how in (np.float32, kept))
+        results.append(LayerCheck(info, exact, stored, EXACT[model.info.dtype]))
+    return results
+
+
+def require_exact(model: LoadedModel, checks: Sequence[LayerCheck]) -> float:
+    """Return the largest difference of any weight from stored vectors.
+
+    Raises
+    ------
+    CaptureError
+        Naming the first layer that disagrees, with the number.
+    """
+    for result in checks:
+        where = f"{model.info.id} is refused: in layer {result.info.label} ({result.info.name}), attention from"
+        if result.ok:
+            continue
+        if not result.exact <= result.tolerance:
+            raise CaptureError(
+                f"{where} queries and keys differs from the model's own by {result.exact:.1e}; at most "
+                f"{result.tolerance:.0e} is accepted. `attnviz check` shows every layer."
+            )
+        raise CaptureError(
+            f"{where} float16 vectors differs from the model's own by {result.stored:.1e}; at most {ROUNDED:.0e} is "
+            "accepted. Set capture.dtype = 'float32'."
+        )
+    return max((result.stored for result in checks if result.info.rebuilt), default=0.0)
+
+
+def _long(
+    model: LoadedModel, sequence: TokenSequence, layers: Sequence[LayerInfo], kept: type[np.floating[Any]]
+) -> list[tuple[float, float]]:
+    """Compare what attention puts out for some rows of one sequence, as a share of the largest value; see ``_short``."""
+    batch = model.collate([sequence])
+    found: list[tuple[float, float]] = []
+
+    def see(call: Call) -> None:
+        info = layers[len(found)]
+        windows = model.windows.get(info.name)
+        vectors = layer_vectors(call, info, batch, torch.float32, windows=windows)
+        if call.output is None or windows is not None:
+            found.append((0.0, 0.0))
+            return
+        rows = _sampled(batch.lengths[info.query_stream][0])
+        value = _numpy(call.value[0]).repeat(info.num_heads // call.value.shape[1], axis=0)
+        theirs, size = _numpy(call.output[0, :, rows]), float(np.abs(value).max())
+        differences = []
+        for how in (np.float32, kept):
+            query, key = _stored(vectors.query[rows], how), _stored(vectors.key, how)
+            ours = weights(query, key.repeat(info.num_heads // info.num_kv_heads, axis=0), info, queries=rows) @ value
+            differences.append(float(np.abs(ours - theirs).max()) / size)
+        found.append((differences[0], differences[1]))
+
+    with BACKENDS[layers[0].seam]()(model.module, see):
+        model.forward(batch)
+    return found
+
+
+def _sampled(queries: int) -> NDArray[np.int64]:
+    return np.unique(np.linspace(0, queries - 1, min(queries, _ROWS)).astype(np.int64))
+
+
+def _numpy(values: torch.Tensor) -> FloatArray:
+    result: FloatArray = values.float().cpu().numpy()
+    return result
+
+
+def _own_weights(
+    model: LoadedModel, sequences: Sequence[TokenSequence], layers: Sequence[LayerInfo]
+) -> list[list[_Own]]:
+    """Return for each layer the model's own weights of each sequence."""
+    found: list[list[_Own]] = []
+    batch = model.collate(sequences)
+
+    def see(call: Call) -> None:
+        info = layers[len(found)]
+        windows = model.windows.get(info.name)
+        lengths = zip(batch.lengths[info.query_stream], batch.lengths[info.key_stream], strict=True)
+        found.append([_own(call, row, *counts, windows) for row, counts in enumerate(lengths)])
+
+    with BACKENDS[layers[0].seam]()(model.module, see, own="weights"):
+        model.forward(batch)
+    return found
+
+
+def _own(call: Call, row: int, queries: int, keys: int, windows: NDArray[np.int32] | None) -> _Own:
+    rows = _sampled(queries)
+    assert call.weights is not None
+    if windows is None:
+        return _Own(rows, _numpy(call.weights[row, :, rows, :keys]))
+    number, place = (np.empty(queries, np.int64) for _ in range(2))
+    at = np.nonzero(windows >= 0)
+    number[windows[at]], place[windows[at]] = at
+    given = _numpy(opened(call.weights, len(windows))[row])
+    spread = np.zeros((given.shape[1], len(rows), keys), np.float32)
+    for index, token in enumerate(rows):
+        there = windows[number[token]]
+        spread[:, index, there[there >= 0]] = given[number[token], :, place[token]][:, there >= 0]
+    return _Own(rows, spread)
+
+
+def _difference(
+    vectors: LayerVectors,
+    info: LayerInfo,
+    own: Sequence[_Own],
+    lengths: tuple[Sequence[int], Sequence[int]],
+    kept: type[np.floating[Any]],
+) -> float:
+    """Return the largest difference of weights rebuilt from ``kept`` vectors; infinite if any is not a number."""
+    shared = info.num_heads // info.num_kv_heads
+    largest, query_at, key_at = 0.0, 0, 0
+    for theirs, queries, keys in zip(own, *lengths, strict=True):
+        with np.errstate(over="ignore", invalid="ignore"):  # what float16 cannot hold shows as an infinite difference
+            query = _stored(vectors.query[query_at + theirs.rows], kept)
+            key = _stored(vectors.key[key_at : key_at + keys], kept).repeat(shared, axis=0)
+            difference = np.abs(weights(query, key, info, queries=theirs.rows) - theirs.weights).max()
+        largest = max(largest, float(difference)) if np.isfinite(difference) else np.inf
+        query_at, key_at = query_at + queries, key_at + keys
+    return largest
+
+
+def _stored(vectors: FloatArray, kept: type[np.floating[Any]]) -> FloatArray:
+    """Return ``(tokens, heads, head_dim)`` as it would come back from a run, ``(heads, tokens, head_dim)``."""
+    return vectors.astype(kept).astype(np.float32).swapaxes(0, 1)

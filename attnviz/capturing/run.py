@@ -1,0 +1,266 @@
+"""Capture: run a model on a batch and hand over, layer by layer, its queries and keys with padding removed.
+
+The only quantity computed here that the model did not is the log-sum-exp of each query's logits (one more ``q·k``, in blocks
+of rows, so that no n × n matrix of all heads exists): with it the weight of any single pair costs one dot product later.
+
+Cost (``tests/bench/capture.py``, MiniLM, 2 shared cores, 2026-11-21): 1.14 × the plain forward pass, and the same peak memory
+for eight times the sequences. It was 1.28 × with the log-sum-exp of a whole batch at once (9 ms a layer, against 4 in blocks of
+1 MB), rounding in numpy, and fresh memory for every shard.
+"""
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import fields, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attnviz.attention import bias, visible
+from attnviz.capturing.contract import Backend, Call
+from attnviz.capturing.windows import in_order, merged, opened
+from attnviz.errors import CaptureError
+from attnviz.models import Batch, LoadedModel
+from attnviz.types import FloatArray, LayerInfo, LayerVectors, Terms
+
+__all__ = ["BACKENDS", "SEAMS", "Sink", "capture", "layer_vectors"]
+
+Sink = Callable[[LayerVectors], None]
+
+_BLOCK = 1 << 18  # logits held at a time: 1 MB, what a processor's cache holds
+_BLOCK_OF_GPU = 1 << 26
+_FUSED = 1_024  # tokens from which on torch's own kernel is faster than blocks
+
+
+def capture(
+    model: LoadedModel,
+    batch: Batch,
+    layers: Sequence[LayerInfo],
+    sink: Sink,
+    *,
+    only: Container[int] | None = None,
+    dtype: str = "float32",
+) -> torch.Tensor:
+    """Run ``model`` on ``batch``, call ``sink`` with each layer's vectors, and return the model's output.
+
+    Parameters
+    ----------
+    layers
+        What ``capture.check.inspect`` found, one for each attention that the model runs; its order is the model's.
+    sink
+        Receives ``LayerVectors`` as soon as its layer has run, so that one layer is held at a time.
+    only
+        Numbers of the layers to hand over; all, if not given.
+    dtype
+        ``"float32"``, or ``"float16"``: of queries and keys. Rounded here, where torch does it on all cores.
+
+    Raises
+    ------
+    CaptureError
+        If the model runs other attentions than those that were checked, or hands over values that ``dtype`` cannot hold.
+    """
+    seen = 0
+
+    def see(call: Call) -> None:
+        """Hand over one attention, if it is the one that comes next."""
+        nonlocal seen
+        if seen >= len(layers) or call.name != layers[seen].name:
+            raise CaptureError(
+                f"{model.info.id} ran {call.name!r} as attention number {seen}, which the check had not seen."
+            )
+        info = layers[seen]
+        seen += 1
+        if only is None or info.layer in only:
+            sink(layer_vectors(call, info, batch, getattr(torch, dtype), windows=model.windows.get(info.name)))
+
+    with BACKENDS[layers[0].seam]()(model.module, see):
+        output = model.forward(batch)
+    if seen != len(layers):
+        raise CaptureError(f"{model.info.id} ran {seen} attentions on this batch; the check had seen {len(layers)}.")
+    return output
+
+
+def layer_vectors(
+    call: Call, info: LayerInfo, batch: Batch, dtype: torch.dtype, *, windows: NDArray[np.int32] | None = None
+) -> LayerVectors:
+    """Return one layer's vectors with padding removed, and the log-sum-exp of each query's logits.
+
+    Raises
+    ------
+    CaptureError
+        If ``dtype`` cannot hold a value, or a value is not finite, or RoPE cannot be taken off though ``info`` says so.
+    """
+    if windows is not None:
+        normalisers = in_order(_windowed_logsumexp(call, info, windows)[..., None], windows)[..., 0]
+        call = merged(call, windows)
+    else:
+        normalisers = _logsumexp(call, info, batch.lengths[info.query_stream], batch.lengths[info.key_stream])
+    call = _unrotated(call) if info.rope == "before" else call
+    held = [
+        _held(batch.lengths[stream], vectors)
+        for stream, vectors in ((info.query_stream, call.query), (info.key_stream, call.key))
+    ]
+    columns = {
+        "query": _rows(call.query, held[0]),
+        "key": _rows(call.key, held[1]),
+        "value_norm": _rows(torch.linalg.vector_norm(call.value.float(), dim=-1), held[1]),
+        "logsumexp": _rows(normalisers, held[0]),
+    }
+    for name, values in columns.items():
+        low, high = (float(extreme) for extreme in values.aminmax())
+        if not -torch.finfo(dtype).max <= low <= high <= torch.finfo(dtype).max:  # nor is NaN within
+            raise CaptureError(
+                f"Layer {info.label} ({info.name}) has {name} values from {low:.3g} to {high:.3g}, not finite in {dtype}. Set "
+                "capture.dtype = 'float32'; if it stays so, set model.dtype = 'float32'."
+            )
+    vectors = {name: columns[name].to(dtype) for name in ("query", "key")}
+    return LayerVectors(info.layer, **{name: values.cpu().numpy() for name, values in (columns | vectors).items()})
+
+
+def _unrotated(call: Call) -> Call:
+    plain = call.unrotated() if call.unrotated is not None else None
+    if plain is None:
+        raise CaptureError(
+            f"{call.name} does not turn its queries and keys in a way that can be taken off. Set capture.rope = 'after'."
+        )
+    return replace(call, query=plain.query, key=plain.key)
+
+
+def _held(lengths: tuple[int, ...], vectors: torch.Tensor) -> torch.Tensor:
+    """Return which padded positions of ``(batch, heads, tokens, head_dim)`` hold a token, ``(batch, tokens)``."""
+    counts = torch.tensor(lengths, device=vectors.device)
+    return torch.arange(vectors.shape[2], device=vectors.device) < counts[:, None]
+
+
+def _rows(values: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+    """Turn ``(batch, heads, tokens, …)`` into ``(tokens, heads, …)`` without padding."""
+    return values.transpose(1, 2)[held].float()
+
+
+def _logsumexp(call: Call, info: LayerInfo, queries: tuple[int, ...], keys: tuple[int, ...]) -> torch.Tensor:
+    """Return log Σ exp of each query's logits over the keys it may see, ``(batch, heads, queries)``.
+
+    In blocks that stay in the processor's cache, some sequences and some rows at a time, each group as wide as its longest.
+    """
+    batch, heads, tokens, _ = call.query.shape
+    device = call.query.device
+    if device.type == "cpu" and max(keys) >= _FUSED and _is_plain(info):
+        return _fused_logsumexp(call, info, queries, keys)
+    block = _BLOCK if device.type == "cpu" else _BLOCK_OF_GPU
+    result = torch.zeros((batch, heads, tokens), device=device)
+    first = 0
+    while first < batch:
+        last = first + max(1, block // (heads * queries[first] * keys[first]))
+        high, width = max(queries[first:last]), max(keys[first:last])
+        query, key = call.query[first:last, :, :high].float(), call.key[first:last, :, :width].float()
+        query = query.reshape(len(query), key.shape[1], -1, *query.shape[2:])  # kv_heads, the heads of each
+        held = _held(keys[first:last], key)
+        rows = max(1, block // (heads * width * len(query)))
+        for start in range(0, high, rows):
+            stop = min(start + rows, high)
+            logits = query[..., start:stop, :] @ key[:, :, None].transpose(-1, -2)
+            result[first:last, :, start:stop] = _normalizer(logits.flatten(1, 2), info, held, start)
+        first = last
+    return result
+
+
+def _is_plain(info: LayerInfo) -> bool:
+    """Tell whether a layer does no more than scale, and hide later keys."""
+    terms = replace(info.terms or Terms(), sinks=None)
+    return (info.softcap, info.window, info.chunk) == (None, None, None) and all(
+        getattr(terms, field.name) is None for field in fields(terms)
+    )
+
+
+def _fused_logsumexp(call: Call, info: LayerInfo, queries: tuple[int, ...], keys: tuple[int, ...]) -> torch.Tensor:
+    """Return what ``_logsumexp`` does, from the kernel that attends to long sequences: it knows the sums and seldom tells.
+
+    8 heads × 4,096 causal tokens took 0.24 s, where the sums alone took 0.6 s beside the products, and all of it some 3 s in
+    blocks (2 shared cores, 2026-11-21). The values do not matter, so the keys stand for them.
+    """
+    result = torch.zeros(call.query.shape[:3], device=call.query.device)
+    shared = call.query.shape[1] // call.key.shape[1]
+    for row, (high, wide) in enumerate(zip(queries, keys, strict=True)):
+        query = call.query[row : row + 1, :, :high].float()
+        key = call.key[row : row + 1, :, :wide].float().repeat_interleave(shared, dim=1)
+        attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        _, sums = attend(query, key, key, 0.0, info.causal, scale=info.scaling)
+        result[row, :, :high] = sums[0]
+    if info.terms is not None and info.terms.sinks is not None:
+        result = torch.logaddexp(result, torch.from_numpy(info.terms.sinks).to(result)[:, None])
+    return result
+
+
+def _normalizer(logits: torch.Tensor, info: LayerInfo, held: torch.Tensor, start: int) -> torch.Tensor:
+    """Turn raw q·k of some rows, ``(batch, heads, rows, keys)``, into its log-sum-exp, in place where it can be."""
+    terms = info.terms or Terms()
+    logits.mul_(info.scaling)
+    if info.softcap is not None:
+        logits.div_(info.softcap).tanh_().mul_(info.softcap)
+    rows, keys = np.arange(start, start + logits.shape[-2]), np.arange(logits.shape[-1])
+    if (added := bias(rows, keys, terms)) is not None:
+        logits.add_(torch.from_numpy(added).to(logits))
+    if (hidden := _hidden(info, held, rows, keys)) is not None:
+        logits.masked_fill_(hidden, -torch.inf)
+    return _summed(logits, terms.sinks)
+
+
+def _summed(logits: torch.Tensor, sinks: FloatArray | None) -> torch.Tensor:
+    """Return log Σ exp over the last axis, and over each head's sink."""
+    largest = logits.amax(-1, keepdim=True)
+    if sinks is None:
+        return logits.sub_(largest).exp_().sum(-1).log_().add_(largest[..., 0])
+    sink = torch.from_numpy(sinks).to(logits)[:, None, None]
+    largest = torch.maximum(largest, sink)
+    return (logits.sub_(largest).exp_().sum(-1) + (sink - largest).exp()[..., 0]).log_().add_(largest[..., 0])
+
+
+def _hidden(
+    info: LayerInfo, held: torch.Tensor, rows: NDArray[np.integer], keys: NDArray[np.integer]
+) -> torch.Tensor | None:
+    """Return which keys a block of queries may not see, ``(batch, 1, rows, keys)``; None if they see all."""
+    hidden = None if bool(held.all()) else ~held[:, None, None, :]
+    grouped = info.terms is not None and info.terms.group is not None
+    if info.causal or info.window is not None or info.chunk is not None or grouped:
+        outside = torch.from_numpy(~visible(rows, keys, info)).to(held.device)
+        hidden = outside if hidden is None else hidden | outside
+        # A padded query may see nothing at all; its row is dropped afterwards, but must not poison the block.
+        hidden = hidden & torch.from_numpy(rows[:, None] != keys).to(held.device)
+    return hidden
+
+
+def _windowed_logsumexp(call: Call, info: LayerInfo, windows: NDArray[np.integer]) -> torch.Tensor:
+    """Return log Σ exp of each query's logits over what it sees of its window, ``(batch * windows, heads, places)``."""
+    assert info.terms is not None
+    assert info.terms.group is not None
+    assert info.terms.by_place is not None
+    logits = (call.query.float() @ call.key.float().transpose(-1, -2)).mul_(info.scaling)
+    logits += torch.from_numpy(info.terms.by_place).to(logits)
+    group = np.where(windows >= 0, info.terms.group[windows], -1)
+    apart = torch.from_numpy(group[:, :, None] != group[:, None, :]).to(logits.device)
+    opened(logits, len(windows)).masked_fill_(apart[:, None], -torch.inf)
+    return _summed(logits, info.terms.sinks)
+
+
+def _interface() -> Backend:
+    from attnviz.capturing.transformers import watch
+
+    return watch
+
+
+def _sdpa() -> Backend:
+    from attnviz.capturing.torch_sdpa import watch
+
+    return watch
+
+
+def _softmax() -> Backend:
+    from attnviz.capturing.torch_softmax import watch
+
+    return watch
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"interface": _interface, "sdpa": _sdpa, "softmax": _softmax}
+"""One line per seam: what gives its backend (imported only when used)."""
+
+SEAMS = {"transformers": ("interface", "sdpa", "softmax"), "timm": ("sdpa", "softmax"), "torch": ("sdpa", "softmax")}
+"""Which seams are tried for a library's models, in this order: the first that hands something over is the model's."""

@@ -1,0 +1,121 @@
+"""From a text to token ids, and back to what people read: shared by every model that has a tokenizer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from attnviz.errors import InputError, ModelError
+from attnviz.types import ModelInfo, Record
+
+__all__ = ["Tokens", "prepared", "require_text", "shown", "token_device", "tokenize", "tokens_at_most"]
+
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A tokenised text. Every array has one entry per token."""
+
+    ids: NDArray[np.int32]
+    is_special: NDArray[np.bool_]
+    segment: NDArray[np.int8]  # 0, or 1 for the second text of a pair
+    truncated: bool
+
+
+def prepared(tokenizer: Any, module: Any, name: str) -> Any:
+    """Return a tokenizer that pads on the right, if it belongs to the model.
+
+    Raises
+    ------
+    ModelError
+        If it knows more tokens than the model.
+    """
+    rows = getattr(embedding(module), "num_embeddings", None)
+    if rows is not None and len(tokenizer) > rows:
+        raise ModelError(
+            f"The tokenizer of {name} has {len(tokenizer):,} tokens but the model only {rows:,}: they do not belong "
+            "together. Give a folder that holds both."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def tokenize(tokenizer: Any, text: str | None, pair: str | None = None, *, limit: int | None, **more: Any) -> Tokens:
+    """Tokenise a text or a pair, cut at ``limit``. With ``text_target=`` it is what a decoder is to say."""
+    options: dict[str, Any] = {"return_attention_mask": False, "return_special_tokens_mask": True, **more}
+    given = () if text is None else (text, pair)
+    encoding = tokenizer(*given, truncation=limit is not None, max_length=limit, **options)
+    ids = np.asarray(encoding["input_ids"], np.int32)
+    if getattr(tokenizer, "is_fast", False):
+        fast = encoding.encodings[0]
+        special, segment = encoding["special_tokens_mask"], _segments(fast.sequence_ids)
+        return Tokens(ids, np.asarray(special, bool), segment, bool(fast.overflowing))
+    whole = tokenizer(*given, **options) if limit is not None else encoding
+    types = encoding.get("token_type_ids") or np.zeros(ids.size)
+    special = np.isin(ids, tokenizer.all_special_ids)
+    return Tokens(ids, special, np.asarray(types, np.int8), len(whole["input_ids"]) > ids.size)
+
+
+def shown(tokenizer: Any, ids: Sequence[int] | NDArray[np.int32]) -> tuple[str, ...]:
+    """Return tokens as people read them."""
+    return tuple(_shown(tokenizer, int(number)) for number in ids)
+
+
+def require_text(record: Record, info: ModelInfo) -> str:
+    """Return a record's text. Raises ``InputError`` if it is an image."""
+    if record.text is None:
+        raise InputError(
+            f"{record.reference} is an image, but {info.id} reads text. Choose an image model or a text column."
+        )
+    return record.text
+
+
+def tokens_at_most(config: Any, tokenizer: Any) -> int | None:
+    """Return how many tokens the model takes; tokenizers without a limit claim 10³⁰, which is no limit."""
+    positions = next((found for name in _POSITIONS if (found := getattr(config, name, None))), None)
+    if positions and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+        positions -= config.pad_token_id + 1  # their positions are counted from behind the padding token
+    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit and 0 < limit < 10**9]
+    return min(limits, default=None)
+
+
+def embedding(module: Any) -> Any | None:
+    """Return a model's table of tokens; None where it has none (CANINE hashes characters)."""
+    try:
+        return getattr(module, "text_model", module).get_input_embeddings()
+    except NotImplementedError:
+        return None
+
+
+def token_device(module: Any) -> torch.device:
+    """Return where token ids belong: with a device map, parts of a model are on different devices."""
+    table = embedding(module)
+    found: torch.device = next((module if table is None else table).parameters()).device
+    return found
+
+
+def _shown(tokenizer: Any, vocab_id: int) -> str:
+    """Word pieces keep their mark, byte-level tokens become the text they stand for."""
+    piece: str | None = tokenizer.convert_ids_to_tokens(vocab_id)
+    if piece is None:  # models have more rows than tokens, for the sake of the hardware, and may write them
+        return f"[{vocab_id}]"
+    if not set(piece) & {"Ġ", "Ċ", "▁"} and piece.isascii():
+        return piece
+    text: str = tokenizer.decode([vocab_id], clean_up_tokenization_spaces=False)
+    text = f" {text}" if piece.startswith("▁") and not text.startswith(" ") else text
+    return piece if "\ufffd" in text or not text else text
+
+
+def _segments(sequence_ids: Sequence[int | None]) -> NDArray[np.int8]:
+    """Give special tokens the segment of the text before them, as BERT does."""
+    segments, current = [], 0
+    for index in sequence_ids:
+        current = current if index is None else index
+        segments.append(current)
+    return np.asarray(segments, np.int8)

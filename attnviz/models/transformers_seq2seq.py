@@ -1,0 +1,179 @@
+"""Encoder-decoders of transformers, such as T5, BART and Marian: two streams of tokens, ``encoder`` and ``decoder``.
+
+A record's text goes into the encoder. The decoder reads the record's pair as in training, shifted by one behind the start
+token; with ``generate`` and without a pair, it reads what it writes itself, greedily.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+
+from attnviz.errors import InputError, ModelError
+from attnviz.models import generating
+from attnviz.models.loaded import Batch, place_model, resolved_dtype, stream_lengths
+from attnviz.models.tokenizing import Tokens, prepared, require_text, shown, token_device, tokenize, tokens_at_most
+from attnviz.models.transformers_files import from_pretrained, load_weights
+from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
+
+__all__ = ["DECODER", "ENCODER", "EncoderDecoder", "load"]
+
+ENCODER, DECODER = "encoder", "decoder"
+
+
+def load(spec: ModelSpec, place: str, *, generate: int = 0) -> "EncoderDecoder":
+    """Load an encoder-decoder and its tokenizer. Raises ``ModelError`` if either cannot be had, or reads no text."""
+    config = from_pretrained(transformers.AutoConfig, spec, place)
+    mapping = transformers.AutoModelForSeq2SeqLM._model_mapping
+    if type(config) not in mapping and not hasattr(config, "auto_map"):
+        raise ModelError(
+            f"{spec.id} is a {config.model_type}, an encoder-decoder that reads no text. Accepted are those of text, such "
+            "as T5, BART and Marian."
+        )
+    tokenizer = from_pretrained(transformers.AutoTokenizer, spec, place)
+    factory = transformers.AutoModelForSeq2SeqLM if generate else transformers.AutoModel
+    return EncoderDecoder(load_weights(factory, spec, place), tokenizer, spec, generate=generate)
+
+
+class EncoderDecoder:
+    """A model with an encoder and a decoder of text, and its tokenizer.
+
+    Parameters
+    ----------
+    model
+        A transformers encoder-decoder; with its language-model head where ``generate`` is more than 0.
+    tokenizer
+        Its tokenizer.
+    generate
+        How many tokens the model writes, greedily, for a record without a pair.
+    """
+
+    windows: Mapping[str, NDArray[np.int32]] = MappingProxyType({})
+
+    def __init__(self, model: Any, tokenizer: Any, spec: ModelSpec, *, generate: int = 0) -> None:
+        self.tokenizer = prepared(tokenizer, model, spec.id)
+        self.head: Any = place_model(model, spec)
+        self.module: Any = model.base_model  # of T5 with its head, the same
+        self.generate = generate
+        self.max_length = tokens_at_most(model.config, tokenizer)
+        self.info = ModelInfo(
+            id=spec.id,
+            library="transformers",
+            architecture=type(self.module).__name__,
+            modality="text",
+            revision=spec.revision or getattr(model.config, "_commit_hash", None),
+            dtype=resolved_dtype(self.module),
+            num_parameters=sum(weight.numel() for weight in self.module.parameters()),
+        )
+        self._decoder_length = self.max_length and self.max_length - 1  # ``collate`` may need one more
+        generating.room(generate + len(generating.begins_with(model)) - 1, self._decoder_length, spec.id)
+
+    def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
+        """Tokenise a text for the encoder and its pair for the decoder, each cut at ``max_length``.
+
+        Raises
+        ------
+        InputError
+            For an image, or if either stream has no token.
+        """
+        limit = min(filter(None, (max_length, self.max_length)), default=None)
+        last = min(filter(None, (max_length, self._decoder_length)), default=None)
+        read = tokenize(self.tokenizer, require_text(record, self.info), limit=limit)
+        if not read.ids.size:
+            raise InputError(f"{record.reference} gives no token: its text is empty. Give every row a text.")
+        said = self._given(record.pair, last) if record.pair is not None else self._written(record, read)
+        total = read.ids.size + said.ids.size
+        nowhere = np.full(total, -1, np.int16)
+        given = total if record.pair is not None else read.ids.size + len(generating.begins_with(self.head))
+        return TokenSequence(
+            record=record,
+            texts=shown(self.tokenizer, read.ids) + shown(self.tokenizer, said.ids),
+            input_ids=np.concatenate([read.ids, said.ids]),
+            is_special=np.concatenate([read.is_special, said.is_special]),
+            segment=np.zeros(total, np.int8),
+            patch_row=nowhere,
+            patch_col=nowhere,
+            truncated=read.truncated or said.truncated,
+            streams={ENCODER: read.ids.size, DECODER: said.ids.size},
+            is_generated=np.arange(total) >= given,
+        )
+
+    def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
+        """Pad both streams on the right, to different lengths: attention tells by its length which of them it reads."""
+        lengths = stream_lengths(sequences)
+        encoder, decoder = max(lengths[ENCODER]), max(lengths[DECODER])
+        decoder += decoder == encoder
+        starts = [sequence.streams[ENCODER] for sequence in sequences]
+        read = [sequence.input_ids[:start] for sequence, start in zip(sequences, starts, strict=True)]
+        said = [sequence.input_ids[start:] for sequence, start in zip(sequences, starts, strict=True)]
+        ids, mask = self._padded(read, encoder)
+        decoder_ids, decoder_mask = self._padded(said, decoder)
+        inputs = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "decoder_input_ids": decoder_ids,
+            "decoder_attention_mask": decoder_mask,
+        }
+        return Batch(inputs, lengths, {ENCODER: encoder, DECODER: decoder})
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Run the model; return the decoder's last hidden state ``(batch, tokens, channels)``."""
+        with torch.inference_mode():
+            if self.module.get_output_embeddings() is None:
+                output: torch.Tensor = self.module(**batch.inputs, use_cache=False)[0]
+                return output
+            last: torch.Tensor = self.module(
+                **batch.inputs, use_cache=False, output_hidden_states=True
+            ).decoder_hidden_states[-1]
+        return last
+
+    def picture(self, sequence: TokenSequence) -> NDArray[np.uint8] | None:
+        """Return None: a text has no picture."""
+        return None
+
+    def _given(self, pair: str, limit: int | None) -> Tokens:
+        """Return what the decoder reads when it is taught to say ``pair``."""
+        labels = tokenize(self.tokenizer, None, text_target=pair, limit=limit)
+        ids = _shifted(self.head.config, labels.ids)
+        special = np.isin(ids, self.tokenizer.all_special_ids) | (np.arange(ids.size) == 0)
+        return Tokens(ids, special, np.zeros(ids.size, np.int8), labels.truncated)
+
+    def _written(self, record: Record, read: Tokens) -> Tokens:
+        """Return what the decoder begins with and then writes."""
+        if not self.generate:
+            raise InputError(
+                f"{record.reference} has no second text, and the decoder of {self.info.id} has nothing to read. Name the "
+                "column of the target texts with data.pair_column, or let the model write them with capture.generate = 20."
+            )
+        begin = generating.begins_with(self.head)
+        device = token_device(self.module)
+        text = torch.tensor(read.ids[None].astype(np.int64), device=device)
+        seen = torch.ones_like(text)
+        with torch.inference_mode():
+            encoded = {"encoder_outputs": self.head.get_encoder()(text, attention_mask=seen), "attention_mask": seen}
+        said = generating.write(self.head, torch.tensor([begin], device=device), self.generate, encoded)
+        ids = np.array([*begin, *said], np.int32)
+        special = np.isin(ids, self.tokenizer.all_special_ids) | (np.arange(ids.size) < len(begin))
+        return Tokens(ids, special, np.zeros(ids.size, np.int8), truncated=False)
+
+    def _padded(self, streams: Sequence[NDArray[np.int32]], width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and mask of one stream, on the device of the embedding."""
+        ids = np.full((len(streams), width), self.tokenizer.pad_token_id, np.int64)
+        mask = np.zeros(ids.shape, np.int64)
+        for row, stream in enumerate(streams):
+            ids[row, : stream.size] = stream
+            mask[row, : stream.size] = 1
+        return torch.from_numpy(ids).to(token_device(self.module)), torch.from_numpy(mask).to(token_device(self.module))
+
+
+def _shifted(config: Any, labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return what the decoder reads to say ``labels``: each token one place later, behind the start token.
+
+    Where the configuration has no start token, the last one goes first: mBART's way, whose labels end in their language.
+    """
+    start = getattr(config, "decoder_start_token_id", None)
+    return np.concatenate([labels[-1:] if start is None else [start], labels[:-1]]).astype(np.int32)
