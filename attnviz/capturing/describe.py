@@ -63,7 +63,7 @@ def describe(
         return _windowed(call, batch.lengths, windows, seam)
     query_stream, key_stream = (_stream(call, tokens.shape[2], batch) for tokens in (call.query, call.key))
     info = _plain(call, query_stream, key_stream, seam)
-    seen = _seen(call, batch.lengths[query_stream], batch.lengths[key_stream])
+    seen = _seen(call, batch.lengths[query_stream], batch.lengths[key_stream], causal=info.causal)
     info = _masked(info, seen.shown)
     terms = _biased(info, seen, longest.get(query_stream, 0))
     if call.sinks is not None:
@@ -80,21 +80,19 @@ def numbered(layers: Sequence[LayerInfo]) -> tuple[LayerInfo, ...]:
     through, stack by stack.
     """
     pairs = list(dict.fromkeys((info.query_stream, info.key_stream) for info in layers))
-    of_pair = {pair: [info for info in layers if (info.query_stream, info.key_stream) == pair] for pair in pairs}
-    numbers = {pair: _numbers([info.name for info in infos]) for pair, infos in of_pair.items()}
-    if len(pairs) == 1:
-        return tuple(replace(info, layer=number) for info, number in zip(layers, numbers[pairs[0]], strict=True))
     crossing = sum(query != key for query, key in pairs)
-    stacks = {pair: pair[0] if pair[0] == pair[1] else _crossed(pair, crossing) for pair in pairs}
-    before = np.cumsum([0, *(len(of_pair[pair]) for pair in pairs)])
-    result, met = [], dict.fromkeys(pairs, 0)
-    for info in layers:
-        pair = info.query_stream, info.key_stream
-        rank = int(np.argsort(np.argsort(numbers[pair]))[met[pair]])
-        number = numbers[pair][met[pair]]
-        met[pair] += 1
-        result.append(replace(info, layer=int(before[pairs.index(pair)]) + rank, stack=stacks[pair], number=number))
-    return tuple(result)
+    result, first = {}, 0
+    for pair in pairs:
+        places = [place for place, info in enumerate(layers) if (info.query_stream, info.key_stream) == pair]
+        numbers = _numbers([layers[place].name for place in places])
+        if len(pairs) == 1:
+            return tuple(replace(info, layer=number) for info, number in zip(layers, numbers, strict=True))
+        stack = pair[0] if pair[0] == pair[1] else _crossed(pair, crossing)
+        for place, number in zip(places, numbers, strict=True):
+            layer = first + sorted(numbers).index(number)
+            result[place] = replace(layers[place], layer=layer, stack=stack, number=number)
+        first += len(places)
+    return tuple(result[place] for place in range(len(layers)))
 
 
 def _crossed(pair: tuple[str, str], crossing: int) -> str:
@@ -147,12 +145,12 @@ def _plain(call: Call, query_stream: str, key_stream: str, seam: str) -> LayerIn
     )
 
 
-def _seen(call: Call, queries: tuple[int, ...], keys: tuple[int, ...]) -> Seen:
+def _seen(call: Call, queries: tuple[int, ...], keys: tuple[int, ...], *, causal: bool) -> Seen:
     """Look at the longest sequence of a batch."""
     row = int(np.argmax(queries))
     high, wide = queries[row], keys[row]
     if call.added is None:
-        return Seen(visible(high, wide, LayerInfo(0, "", 1, 1, 1, 1.0, causal=bool(call.causal))), None)
+        return Seen(visible(high, wide, LayerInfo(0, "", 1, 1, 1, 1.0, causal=causal)), None)
     added = call.added[(None,) * (4 - call.added.ndim)]
     added = torch.broadcast_to(added, (len(queries), added.shape[1], *_padded(call)))[row]
     values = _numpy(added[:, :high, :wide])
