@@ -2,12 +2,14 @@
 
     python tests/bench/capture.py
 
-MiniLM (6 layers × 12 heads, an encoder), our Llama (4 × 8, a decoder) over documentation sentences, our vision transformer (4 × 4)
-over digits; batches of 4,096 tokens, in float32 on the CPU. The two passes take turns on each batch, so that a noisy machine is
-noisy to both; the ratio is the median over batches and repeats. The capture pass does all that a run does but writing files:
-unpadding, float16, norms of values, normalisers. Memory is the peak resident size of a fresh process: of capturing into a run
-directory, files included, for eight times the data against once; and of one text of 8,192 tokens, captured against run
-plainly, in a Llama of 8 layers × 8 heads (4 kv heads) of 64 with random weights.
+MiniLM (6 layers × 12 heads of 32, an encoder) over documentation sentences; a Llama of 8 layers × 8 heads of 64 (4 kv heads) over
+random tokens of 64 to 256; timm's ViT-S/16 (12 × 6 of 64) over random images, the latter two with random weights; and, to show
+what is lost where there is little to compute, our own small Llama and vision transformer. Batches of 4,096 tokens, in float32 on
+the CPU. The two passes take turns on each batch, so that a noisy machine is noisy to both; the ratio is the median over batches
+and repeats. The capture pass does all that a run does but writing files: unpadding, float16, norms of values, normalisers.
+
+Memory is the peak resident size of a fresh process: of capturing into a run directory, files included, for eight times the data
+against once; and of one text of 8,192 tokens, captured against run plainly, in that Llama.
 """
 
 import json
@@ -21,6 +23,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import timm
 import torch
 import transformers
 
@@ -31,37 +34,75 @@ from attnviz.pipeline.prepare import Prepared, prepare, probe_sequences
 from attnviz.pipeline.vectors import Shard, batches, capture_shards, rows_of
 from attnviz.recipe import load_recipe
 
-RECIPES = ("minilm_docs", "docs_llama", "digits_vit")
 TOKENS = 16_384
 REPEATS = 3
 LONG = 8_192
 
 
 def prepared(name: str, tokens: int) -> tuple[LoadedModel, Prepared]:
+    """Load the model of a shipped recipe with some of its data."""
     recipe = load_recipe(name, {"data.max_tokens": tokens})
     model = load(recipe.model)
     return model, prepare(recipe, model, lambda *_: None)
 
 
+def llama() -> torch.nn.Module:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4}
+    config = transformers.LlamaConfig(vocab_size=1000, intermediate_size=1024, max_position_embeddings=LONG, **sizes)
+    return transformers.AutoModel.from_config(config).eval()
+
+
+def random_llama() -> tuple[LoadedModel, Prepared]:
+    """Return a Llama of usual width, with batches of 4,096 tokens: 16 texts of up to 256."""
+    batches = []
+    for seed in range(TOKENS // 4096):
+        lengths = np.sort(np.random.default_rng(seed).integers(64, 257, 16))[::-1]
+        mask = torch.from_numpy((np.arange(256) < lengths[:, None]).astype(np.int64))
+        batches.append({"input_ids": torch.randint(0, 1000, (16, 256)), "attention_mask": mask})
+    model = TorchModel(llama(), batches, "Llama 8 × 8")
+    sequences = sequences_of_batches(model, [256] * len(batches))
+    return model, Prepared(tuple(sequences), {}, tuple(range(0, len(sequences), 16)))
+
+
+def random_vit() -> tuple[LoadedModel, Prepared]:
+    """Return a vision transformer of usual width, with batches of 20 images: 3,940 tokens."""
+    torch.manual_seed(0)
+    module = timm.create_model("vit_small_patch16_224", pretrained=False).eval()
+    model = TorchModel(module, [torch.randn(20, 3, 224, 224) for _ in range(TOKENS // 4096)], "ViT-S/16")
+    sequences = sequences_of_batches(model, [197] * len(model.batches))
+    return model, Prepared(tuple(sequences), {}, tuple(range(0, len(sequences), 20)))
+
+
+MODELS: dict[str, Callable[[], tuple[LoadedModel, Prepared]]] = {
+    "bert": lambda: prepared("minilm_docs", TOKENS),
+    "llama": random_llama,
+    "vit": random_vit,
+    "small_llama": lambda: prepared("docs_llama", TOKENS),
+    "small_vit": lambda: prepared("digits_vit", TOKENS),
+}
+
+
 def ratio(name: str) -> float:
     """Return the median ratio of a captured batch to a plain one."""
-    model, sequences = prepared(name, TOKENS)
+    model, sequences = MODELS[name]()
     layers = inspect(model, probe_sequences(sequences).short, longest=sequences.longest)
     shard = Shard(layers, int(sequences.first_tokens[-1]), "float16")
     plain, watched = [], []
     for repeat in range(REPEATS + 1):
         shard.clear()
-        for batch in batches(sequences, range(len(sequences.sequences)), 4096):
-            inputs = model.collate([sequences.sequences[i] for i in batch])
-            rows = rows_of(sequences, batch)
-            start = time.perf_counter()
-            model.forward(inputs)
-            between = time.perf_counter()
-            capture(model, inputs, layers, shard.expect(rows), dtype="float16")
-            end = time.perf_counter()
-            if repeat:  # the first round warms up
-                plain.append(between - start)
-                watched.append(end - between)
+        for part in sequences.shards(2 * TOKENS):
+            for batch in batches(sequences, part, 5000 if sequences.cuts else 4096):
+                inputs = model.collate([sequences.sequences[i] for i in batch])
+                rows = rows_of(sequences, batch)
+                start = time.perf_counter()
+                model.forward(inputs)
+                between = time.perf_counter()
+                capture(model, inputs, layers, shard.expect(rows), dtype="float16")
+                end = time.perf_counter()
+                if repeat:  # the first round warms up
+                    plain.append(between - start)
+                    watched.append(end - between)
     result = median(w / p for w, p in zip(watched, plain, strict=True))
     print(
         f"{name}: {len(plain)} batches, plain {median(plain):.3f} s, captured {median(watched):.3f} s (medians): {result:.3f} ×",
@@ -87,11 +128,8 @@ def capture_into_a_run(tokens: str) -> None:
 
 def long_text(how: str) -> None:
     """Run one long text through a Llama, plainly or captured."""
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4}
-    config = transformers.LlamaConfig(vocab_size=1000, intermediate_size=1024, max_position_embeddings=LONG, **sizes)
     ids = torch.randint(0, 1000, (1, LONG), generator=torch.Generator().manual_seed(0))
-    model = TorchModel(transformers.AutoModel.from_config(config).eval(), [{"input_ids": ids}], "long")
+    model = TorchModel(llama(), [{"input_ids": ids}], "long")
     model.call({"input_ids": ids[:, :64]})
     sequence = sequences_of_batches(model, [LONG])[0]
     batch = model.collate([sequence])
@@ -113,7 +151,7 @@ def main() -> None:
         TASKS[sys.argv[1]](sys.argv[2])
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
-    ratios = {name: ratio(name) for name in RECIPES}
+    ratios = {name: ratio(name) for name in MODELS}
     memory = {times: peak("run", str(TOKENS * times)) for times in (1, 8)}
     print(f"peak memory {memory[1]:.0f} MB for {TOKENS:,} tokens, {memory[8]:.0f} MB for {8 * TOKENS:,}", flush=True)
     long = {how: median(peak("long", how) for _ in range(REPEATS)) for how in ("plain", "captured")}
