@@ -3,10 +3,11 @@
 The only quantity computed here that the model did not is the log-sum-exp of each query's logits (one more ``q·k``, in blocks
 of rows, so that no n × n matrix of all heads exists): with it the weight of any single pair costs one dot product later.
 
-Cost (``tests/bench/capture.py``, 2 shared and busy cores, 2026-11-21): MiniLM 1.08 × the plain forward pass, a Llama of 8 × 8 heads
-1.13 ×, ViT-S/16 1.16 × (1.16 to 1.17 in three runs); toys, with little to compute, 1.3 × and 1.5 ×. The peak memory of eight times
-the sequences is 1.1 × as large, that of a text of 8,192 tokens 1.22 × the plain pass's. MiniLM took 1.28 × with the log-sum-exp of a
-whole batch at once (9 ms a layer, against 4 in blocks of 1 MB), rounding in numpy, and fresh memory for every shard.
+Cost (``tests/bench/capture.py``, 2 shared and busy cores, 2026-11-21): MiniLM 1.08 × the plain forward pass, a Llama of 8 × 8
+heads 1.13 ×, ViT-S/16 1.16 × (1.16 to 1.17 in three runs); toys, with little to compute, 1.3 × and 1.5 ×. The peak memory of eight
+times the sequences is 1.1 × as large, that of a text of 8,192 tokens 1.22 × the plain pass's. MiniLM took 1.28 × with the
+log-sum-exp of a whole batch at once (9 ms a layer, against 4 in blocks of 1 MB), rounding in numpy, and fresh memory for every
+shard.
 """
 
 import itertools
