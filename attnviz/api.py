@@ -10,18 +10,89 @@ from typing import TYPE_CHECKING, Any
 
 from attnviz.errors import RecipeError, require
 from attnviz.store import RunDirectory
+from attnviz.store.read import Head as StoredHead
 from attnviz.types import MapSpec, Progress
 
 if TYPE_CHECKING:
+    from attnviz.explorer import Explorer
+    from attnviz.explorer.offline import StillPage
     from attnviz.maps import Landing
 
 __all__ = ["Run", "capture", "open", "run"]
 
 
+class Head(StoredHead):
+    """One head of a run. See ``attnviz.store.Head`` for reading."""
+
+    __slots__ = ()
+
+    def view(
+        self, *, map: str | None = None, color: str | None = None, token: int | None = None, theme: str = "light"
+    ) -> "StillPage":
+        """Return the head's map: a notebook shows it, ``.save("head.html")`` writes a page that needs no server.
+
+        Parameters
+        ----------
+        map
+            The run's first that shows attention, if not given.
+        color
+            A colouring by its name in the address of the explorer: ``kind``, ``norm``, ``position``, ``data:COLUMN``.
+        token
+            A token whose query gets lines to the keys it attends to.
+        theme
+            ``light`` or ``dark``.
+
+        Raises
+        ------
+        DatasetError
+            If the run has no such map, colouring or token.
+        """
+        require("panel", "dashboard")
+        from attnviz.explorer.offline import chosen_state, head_page
+
+        layer, head = self.layer.layer, self.head
+        state = chosen_state(
+            self.run, layer=layer, head=head, view="head", map=map, color=color, token=token, theme=theme
+        )
+        return head_page(state)
+
+
 class Run(RunDirectory):
     """A run, opened. See ``attnviz.store.RunDirectory`` for reading."""
 
-    def explore(self) -> Any:
+    def head(self, layer: int, head: int) -> Head:
+        """Return one head. Raises ``DatasetError`` if the run has no such layer or head."""
+        found = super().head(layer, head)
+        return Head(found.run, found.layer, found.head)
+
+    def sequence_view(
+        self, sequence: int, *, layer: int | None = None, head: int = 0, theme: str = "light"
+    ) -> "StillPage":
+        """Return the attention over a sequence: a notebook shows it, ``.save("sequence.html")`` writes a page that needs no server.
+
+        The page offers every head that fits into 5 MB and attends between the same tokens as the given one.
+
+        Parameters
+        ----------
+        sequence
+            A row of ``sequences``.
+        layer, head
+            The head shown at first; the first layer, if not given.
+        theme
+            ``light`` or ``dark``.
+
+        Raises
+        ------
+        DatasetError
+            If the run has no such sequence, layer or head, or the layer's attention cannot be rebuilt.
+        """
+        require("panel", "dashboard")
+        from attnviz.explorer.offline import chosen_state, sequence_page
+
+        first = next(iter(self.layers)) if layer is None else layer
+        return sequence_page(chosen_state(self, needs_map=False, layer=first, head=head, theme=theme), sequence)
+
+    def explore(self) -> "Explorer":
         """Return the explorer of this run; a notebook shows it. Needs the extra ``dashboard``."""
         panel = require("panel", "dashboard")
         from attnviz.explorer import Explorer

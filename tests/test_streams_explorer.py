@@ -17,7 +17,6 @@ from bokeh.events import Tap
 
 from attnviz.cli import show
 from attnviz.explorer import Explorer, State, library, markup
-from attnviz.explorer.app import VIEWS
 from attnviz.explorer.scene import make_scene
 from attnviz.export import export
 from attnviz.info import describe, describe_heads
@@ -38,6 +37,7 @@ ARCHIVE = Path(__file__).parent / "archives" / "v1"
 KINDS = ("pair", "stages", "mixed")
 CROSS = 5  # the last layer of a pair: queries of the decoder, keys of the encoder
 WINDOW = Window(-0.6, 0.6, -0.6, 0.6, 300, 300)
+OF_A_MAP = ("all", "head")  # the views that show a map
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def opened(explorer, run, view="head", **state):
     return shown
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", OF_A_MAP)
 @pytest.mark.parametrize("run", KINDS)
 def test_every_view_draws_and_counts_what_a_layer_has(explorer, runs, run, view):
     for layer, info in runs[run].layers.items():
@@ -146,14 +146,20 @@ def test_hover_in_a_head_says_the_norm_of_its_point(explorer, runs):
     assert f"norm {norm:.2f}" in shown._figure.tip.data["text"][0]
 
 
+def beside(explorer):
+    """The facts, the numbers, the picture and the sentence beside a head."""
+    shown = explorer._beside.objects
+    return [shown[1], shown[2], shown[3], shown[5]]  # the selection and the nearest lie between
+
+
 def test_a_token_without_a_point_is_said_in_a_sentence_and_stays_selected(explorer, runs):
     token = token_of(runs["pair"], "encoder")
     shown = opened(explorer, "pair", layer=2, token=token)
     sentence = describe_absence(runs["pair"], 2, token)
     assert "has queries and keys of decoder" in sentence
     assert sentence in shown.summary()
-    assert markup.note(sentence) == explorer._beside.objects[0].object
-    assert [item.visible for item in explorer._beside.objects] == [True, False, False, False]
+    assert markup.note(sentence) == beside(explorer)[0].object
+    assert [item.visible for item in beside(explorer)] == [True, False, False, False]
     assert shown._figure.lines.data["x0"] == []
 
 
@@ -175,7 +181,7 @@ def test_the_panel_beside_a_cross_head_has_the_texts_of_both_streams(explorer, r
     run = runs["pair"]
     token = token_of(run, "decoder", 2)
     opened(explorer, "pair", layer=CROSS, head=0, token=token)
-    facts, numbers, picture, sentence = explorer._beside.objects
+    facts, numbers, picture, sentence = beside(explorer)
     assert (picture.visible, sentence.visible) == (False, True)
     assert "decoder position 2 of" in facts.object
     exchange = read_exchange(run, CROSS, 0, 1)
@@ -192,7 +198,7 @@ def test_the_panel_beside_a_cross_head_has_the_texts_of_both_streams(explorer, r
 def test_a_click_in_the_sentence_chooses_a_token_of_its_stream(explorer, runs):
     run = runs["pair"]
     opened(explorer, "pair", layer=CROSS, token=token_of(run, "decoder"))
-    sentence = explorer._beside.objects[3][0]
+    sentence = beside(explorer)[3][0]
     for x, kind, stream in ((1.4, "key", "encoder"), (-0.4, "query", "decoder")):
         click(sentence.object, x, -2)
         assert (explorer.state.token, explorer.state.kind) == (token_of(run, stream, 2), kind)
@@ -203,9 +209,9 @@ def test_a_click_in_the_sentence_chooses_a_token_of_its_stream(explorer, runs):
 
 def test_a_key_has_no_sink_and_a_layer_without_one_does_not_speak_of_it(explorer, runs):
     opened(explorer, "pair", layer=CROSS, token=token_of(runs["pair"], "encoder"), kind="key")
-    assert "Sink" not in explorer._beside.objects[1].object
+    assert "Sink" not in beside(explorer)[1].object
     opened(explorer, "pair", layer=4, token=token_of(runs["pair"], "decoder"), kind="query")
-    assert "Sink" not in explorer._beside.objects[1].object
+    assert "Sink" not in beside(explorer)[1].object
 
 
 def test_a_layer_that_cannot_be_rebuilt_says_so_instead_of_numbers(tmp_path):
@@ -216,7 +222,7 @@ def test_a_layer_that_cannot_be_rebuilt_says_so_instead_of_numbers(tmp_path):
     (path / "manifest.json").write_text(json.dumps(manifest))
     explorer = Explorer([path])
     shown = opened(explorer, "kept", layer=CROSS, token=token_of(RunDirectory(path), "decoder"))
-    facts, numbers, picture, sentence = explorer._beside.objects
+    facts, numbers, picture, sentence = beside(explorer)
     assert "norm" in facts.object
     assert "attention cannot be rebuilt" in numbers.object
     assert (picture.visible, sentence.visible) == (False, False)
@@ -229,7 +235,7 @@ def test_each_stage_has_its_own_grid(explorer, runs):
     assert {tuple(grid) for grid in grids[run.points(0).query].tolist()} == {(4, 4)}
     assert {tuple(grid) for grid in grids[run.points(2).query].tolist()} == {(2, 2)}
     shown = opened(explorer, "stages", layer=2, token=token_of(run, "stage 1", 3))
-    _, _, picture, sentence = explorer._beside.objects
+    _, _, picture, sentence = beside(explorer)
     assert (picture.visible, sentence.visible) == (True, False)
     figure = picture[0].object
     assert (figure.x_range.end, figure.y_range.start) == (2, -2)
@@ -251,7 +257,7 @@ def test_a_mixed_sequence_has_a_picture_and_a_sentence(explorer, runs):
     run = runs["mixed"]
     word = token_of(run, "language", 0)
     shown = opened(explorer, "mixed", layer=1, token=word)
-    picture, sentence = explorer._beside.objects[2:]
+    picture, sentence = beside(explorer)[2:]
     assert (picture.visible, sentence.visible) == (True, True)
     texts = next(r.data_source.data["text"] for r in sentence[0].object.renderers if "text" in r.data_source.data)
     own = run.tokens.iloc[run.token_slice(1)]
@@ -264,7 +270,7 @@ def test_a_mixed_sequence_has_a_picture_and_a_sentence(explorer, runs):
     before, text, after = excerpt(run, word)
     assert f"{before} {text} {after}".split() == words
     opened(explorer, "mixed", layer=0, token=token_of(run, "vision", 0))
-    assert [item.visible for item in explorer._beside.objects[2:]] == [True, False]
+    assert [item.visible for item in beside(explorer)[2:]] == [True, False]
 
 
 @pytest.mark.parametrize("color", ["stream", "norm", "neighbors_kept", "position", "is_generated", "data:label"])
@@ -345,7 +351,7 @@ def test_a_run_of_version_1_opens_as_before(tmp_path):
     shutil.copytree(path, tmp_path / "early")
     run = RunDirectory(tmp_path / "early")
     explorer = Explorer([run])
-    for view in VIEWS:
+    for view in OF_A_MAP:
         shown = opened(explorer, run.name, view, token=1, map=next(iter(run.maps)))
         assert "queries and" in shown.summary()
     assert describe(run)["streams"] == {}

@@ -160,8 +160,8 @@ def test_missing_numbers_have_a_code_of_their_own(pictures, monkeypatch):
 def test_search_finds_parts_whole_tokens_and_case(run):
     texts = run.tokens["text"]
     assert match_tokens(run, "ird").sum() == texts.str.contains("ird").sum() > 0
-    assert match_tokens(run, "bird", whole=True).sum() == 0
-    assert match_tokens(run, "THE", whole=True).sum() == (texts == "the").sum()
+    assert match_tokens(run, "bird", how="exact").sum() == 0
+    assert match_tokens(run, "THE", how="exact").sum() == (texts == "the").sum()
     assert match_tokens(run, "THE", case=True).sum() == 0
     assert match_tokens(run, "").sum() == 0
     first = int(np.flatnonzero(match_tokens(run, "[CLS]"))[0])
@@ -171,7 +171,7 @@ def test_search_finds_parts_whole_tokens_and_case(run):
 def test_whole_token_ignores_word_start_marks(run, monkeypatch):
     tokens = run.tokens.assign(text=["Ġthe", "▁The", *run.tokens["text"].iloc[2:]])
     monkeypatch.setattr(run, "tokens", tokens)
-    assert match_tokens(run, "the", whole=True)[:2].tolist() == [True, True]
+    assert match_tokens(run, "the", how="exact")[:2].tolist() == [True, True]
 
 
 def attention():

@@ -5,13 +5,13 @@ Imports stand inside the bodies: pandas and pyarrow alone would make ``attnviz -
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from attnviz.cli.serving import read_password, serve_runs
 from attnviz.errors import AttnvizError
 
 if TYPE_CHECKING:
@@ -248,29 +248,45 @@ def project(
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Address to listen at; others may then see the runs."
 )
-def view(paths: tuple[Path, ...], port: int, host: str) -> None:
-    """Open one or several RUNs in the explorer, in a browser.
+@click.option("--user", help="Ask whoever opens the page for this name and a password.")
+@click.option("--password-file", type=_RUN, help="Its first line is the password.  [default: you are asked for one]")
+def view(paths: tuple[Path, ...], port: int, host: str, user: str | None, password_file: Path | None) -> None:
+    """Open one or several RUNs, or folders of them, in the explorer, in a browser.
 
     Example:  attnviz view data/runs/minilm_docs data/runs/digits_vit
     """
-    _serve(paths, port, host)
+    serve_runs(paths, port, host, user=user, password=read_password(user, password_file))
 
 
 @click.command()
 @click.argument("path", metavar="RUN", type=_RUN)
-@click.option("--to", default="csv", show_default=True, help="csv or parquet.")
+@click.option("--to", default="csv", show_default=True, help="csv, parquet, or html: a page that needs no server.")
 @click.option("--map", "map_name", help="The run's first map, if not given.")
 @click.option("--layers", help="Such as 0,3,5.  [default: all]")
 @click.option("--heads", help="Such as 0,7.  [default: all]")
+@click.option("--sequence", type=int, help="With html: the attention over this sequence, not a head's map.")
 @click.option("--out", type=_RUN, help="The file.  [default: RUN-MAP.csv beside the run]")
-def export(path: Path, to: str, map_name: str | None, layers: str | None, heads: str | None, out: Path | None) -> None:
-    """Write a map of a RUN as one tidy table: token, kind, layer, head, coordinates, attributes.
+def export(
+    path: Path,
+    to: str,
+    map_name: str | None,
+    layers: str | None,
+    heads: str | None,
+    sequence: int | None,
+    out: Path | None,
+) -> None:
+    """Write a map of a RUN as one tidy table: token, kind, layer, head, coordinates, attributes; or a head as a page.
 
     Example:  attnviz export data/runs/digits_vit --to parquet --map umap --layers 3
     """
     from attnviz.api import open as open_run
     from attnviz.export import export as write
 
+    if to == "html":
+        click.echo(_export_page(path, map_name, _numbers(layers, "layers"), _numbers(heads, "heads"), sequence, out))
+        return
+    if sequence is not None:
+        raise AttnvizError("--sequence goes with --to html: a table holds all sequences. Leave it out.")
     file, rows = write(
         open_run(path),
         to,
@@ -305,23 +321,31 @@ def demo(port: int, *, no_serve: bool) -> None:
     if no_serve:
         click.echo("Both runs are in data/runs. See them with: attnviz view data/runs/minilm_docs data/runs/digits_vit")
     else:
-        _serve(runs, port, "127.0.0.1")
+        serve_runs(runs, port, "127.0.0.1")
 
 
-def _serve(paths: Sequence[Path], port: int, host: str) -> None:
-    from attnviz.errors import require
+def _export_page(
+    path: Path,
+    map_name: str | None,
+    layers: list[int] | None,
+    heads: list[int] | None,
+    sequence: int | None,
+    out: Path | None,
+) -> Path:
+    from attnviz.api import open as open_run
 
-    require("panel", "dashboard")
-    from attnviz.explorer import serve
-
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        click.echo(f"Listening at {host}: everyone who reaches this address can read these runs.", err=True)
-
-    def ready(address: str) -> None:
-        click.echo(f"The explorer is at {address} (Ctrl-C ends it).")
-
-    with suppress(KeyboardInterrupt):
-        serve(paths, port=port, host=host, ready=ready)
+    opened = open_run(path)
+    chosen = [numbers or [first] for numbers, first in ((layers, next(iter(opened.layers))), (heads, 0))]
+    if any(len(numbers) > 1 for numbers in chosen):
+        raise AttnvizError(
+            "A page holds one head, or one sequence. Give one number with --layers and one with --heads."
+        )
+    (layer,), (head,) = chosen
+    if sequence is None:
+        made, name = opened.head(layer, head).view(map=map_name), f"layer{layer}-head{head}"
+    else:
+        made, name = opened.sequence_view(sequence, layer=layer, head=head), f"sequence{sequence}"
+    return made.save(out or path.with_name(f"{path.name}-{name}.html"))
 
 
 def _numbers(text: str | None, what: str) -> list[int] | None:

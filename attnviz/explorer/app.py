@@ -15,7 +15,12 @@ from attnviz.explorer.beside import Beside
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.head import OneHead
 from attnviz.explorer.library import open_runs
+from attnviz.explorer.model_view import ModelView
+from attnviz.explorer.neuron_view import NeuronView
 from attnviz.explorer.page import Page
+from attnviz.explorer.saver import pages, saver
+from attnviz.explorer.sequence_view import SentenceView
+from attnviz.explorer.sequences_view import SequenceTable
 from attnviz.explorer.sidebar import Sidebar
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
@@ -27,7 +32,14 @@ from attnviz.views import layer_name, score_phrases
 
 __all__ = ["VIEWS", "Explorer"]
 
-VIEWS: dict[str, type[View]] = {"all": AllHeads, "head": OneHead}
+VIEWS: dict[str, type[View]] = {
+    "all": AllHeads,
+    "head": OneHead,
+    "sentence": SentenceView,
+    "model": ModelView,
+    "neuron": NeuronView,
+    "sequences": SequenceTable,
+}
 """The views by the name they have in ``State.view``."""
 
 STEPS = {"ArrowLeft": (0, -1), "ArrowRight": (0, 1), "ArrowUp": (-1, 0), "ArrowDown": (1, 0)}
@@ -55,12 +67,16 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._sidebar = Sidebar(self.state)
         self._views = {name: view(self.state) for name, view in VIEWS.items()}
         self._build()
-        follow(self.state, [*State.ADDRESS, "problem"], act=self._show)
+        follow(self.state, [*State.ADDRESS, "problem", "selection"], act=self._show)
         attempt(self.state, act=self._show)
 
     def __panel__(self) -> pn.viewable.Viewable:
         """Return the page."""
         return self._root
+
+    def save(self, path: str | Path) -> Path:
+        """Write the head that is shown as one HTML file that needs no server. Raises ``DatasetError`` if none is open."""
+        return pages(self.state)("head").save(path)
 
     def _build(self) -> None:
         self._brand, self._title, self._chips, self._summary = (
@@ -89,16 +105,18 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
 
     def _head_line(self) -> pn.viewable.Viewable:
         fit = _button("Reset view", lambda: self._views[self.state.view].fit())
-        self._clear = _button("Clear selection", lambda: self.state.select(None))
-        return _box("head-line", self._moves, self._title, self._chips, self._clear, fit)
+        self._clear = _button("Clear selection", self.state.clear)
+        self._saver = saver(self.state)
+        return _box("head-line", self._moves, self._title, self._chips, self._clear, fit, self._saver)
 
     def _mover(self, step: tuple[int, int]) -> Callable[[], None]:
         return lambda: self.state.step(*step)
 
     def _press(self, key: str) -> None:
         if key == "Escape":
-            self.state.param.update(view="all") if self.state.token is None else self.state.select(None)
-        elif self.state.view == "head":
+            nothing = self.state.token is None and not len(self.state.selected)
+            self.state.param.update(view="all") if nothing else self.state.clear()
+        elif self.state.view in ("head", "neuron"):
             self.state.step(*STEPS[key])
 
     def _switch_theme(self) -> None:
@@ -114,16 +132,23 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._brand.object = markup.brand(state.directory)
         self._title.object = markup.heading(*self._heading())
         self._chips.object = markup.chips(self._scores()) if on_head else ""
-        self._moves.visible = on_head
-        self._clear.visible = state.token is not None
+        self._moves.visible = state.view in ("head", "neuron")
+        self._clear.visible = state.token is not None or len(state.selected) > 0
         summary = self._views[state.view].summary()
         self._summary.object = markup.line(summary)
         self._page.param.update(paper=THEMES[state.theme].page, summary=summary)
+        self._saver.param.update(paper=THEMES[state.theme].page, summary=summary, name_of=self._file_name())
+
+    def _file_name(self) -> str:
+        """Return what a saved picture is called."""
+        place = f"layer{self.state.layer}-head{self.state.head}" if self.state.view == "head" else self.state.view
+        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in self.state.run)[:80]
+        return f"{name}-{place}"
 
     def _problem(self) -> None:
         state = self.state
         sentence = state.problem
-        if state.map is None and not sentence:
+        if state.map is None and not sentence and self._views[state.view].of_map:
             sentence = (
                 f"Run {state.run} has no complete map yet, so there is nothing to see. Make one with `attnviz project`."
             )
@@ -136,8 +161,22 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
 
     def _heading(self) -> tuple[str, str]:
         state = self.state
-        if state.view == "head":
+        view = self._views[state.view]
+        if isinstance(view, SentenceView):
+            return view.heading()
+        if state.view == "model":
+            return "Model", "Layers down, heads across: where each head looks in one sequence. Click a head to open it."
+        if state.view in ("head", "neuron"):
             return f"{layer_name(state.directory.layers[state.layer])} · Head {state.head}", ""
+        if state.view == "sequences":
+            return "Sequences", "Click a sequence to open it. Click a column's title to sort."
+        if state.local:
+            return (
+                "All heads",
+                "Every tile shows the same part of its head. Drag and scroll inside one, click to open it.",
+            )
+        if state.order:
+            return "All heads", "In the order of the chosen number, row by row. Click a head to open it."
         return "All heads", "Layers down, heads across. Drag and scroll to move, click a head to open it."
 
     def _scores(self) -> list[str]:

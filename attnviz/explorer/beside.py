@@ -8,7 +8,9 @@ from panel.viewable import Viewer
 from attnviz.errors import DatasetError
 from attnviz.explorer import markup
 from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.nearest import NearestPanel
 from attnviz.explorer.picture import Picture
+from attnviz.explorer.selection import SelectionPanel
 from attnviz.explorer.sentence import Sentence
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
@@ -31,7 +33,15 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._numbers = pn.pane.HTML(stylesheets=sheet(), css_classes=["card"])
         self._pictures: list[Picture | Sentence] = [Picture(state), Sentence(state)]
         self._sheets = [pn.Column(shown, css_classes=["sheet"], stylesheets=sheet()) for shown in self._pictures]
-        self._box = pn.Column(self._facts, self._numbers, *self._sheets, css_classes=["beside"], stylesheets=sheet())
+        shown = (
+            SelectionPanel(state),
+            self._facts,
+            self._numbers,
+            self._sheets[0],
+            NearestPanel(state),
+            self._sheets[1],
+        )
+        self._box = pn.Column(*shown, css_classes=["beside"], stylesheets=sheet())
         follow(state, WATCHED, act=self._show)
         attempt(state, act=self._show)
 

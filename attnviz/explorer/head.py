@@ -1,258 +1,60 @@
-"""The view of one head: its map at any zoom, and the chosen token's attention as lines on it."""
+"""The view of one head: its map, another map of it beside the first if one is chosen, and the controls above them."""
 
-from typing import Any
+import panel as pn
 
-import numpy as np
-from numpy.typing import NDArray
-
-from attnviz.explorer import library
+from attnviz.explorer import markup
+from attnviz.explorer.compare import ComparedMap
 from attnviz.explorer.follow import attempt, follow
-from attnviz.explorer.scene import Scene, make_scene
+from attnviz.explorer.headmap import HeadMap
 from attnviz.explorer.state import State
-from attnviz.explorer.thumbnails import thumbnails
-from attnviz.explorer.view import View
-from attnviz.explorer.wires import Wires
-from attnviz.plots.figure import place_tip
-from attnviz.plots.head import MARKERS, HeadFigure, head_figure
-from attnviz.plots.labels import choose_labels
-from attnviz.plots.raster import Window, draw, glyph_data, spread_for
-from attnviz.plots.theme import THEMES, hex_color
-from attnviz.types import KINDS, FloatArray
-from attnviz.views import (
-    PARTNER,
-    describe_absence,
-    describe_token,
-    layer_name,
-    links,
-    read_exchange,
-    show_text,
-    turn,
-)
+from attnviz.explorer.style import sheet
+from attnviz.explorer.tools import Tools
 
 __all__ = ["OneHead"]
 
-GLYPHS = 10_000  # visible points: fewer become real marks
-WORDS = 2_500  # visible points: fewer get labels
-PICTURES = 800  # visible points: fewer become thumbnails
-REACH = 14  # pixels
-REDRAWS = (
-    *("run", "map", "theme", "layer", "head", "view"),
-    *("color", "search", "whole", "case", "kinds", "hide_special", "alike", "azimuth", "elevation"),
-)
 
-
-class OneHead(View):
-    """One head of the chosen map."""
+class OneHead(HeadMap):
+    """One head of the chosen map, with what belongs to it."""
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
-        self._theme = ""
-        self._ready = False
-        follow(state, REDRAWS, act=self._redraw)
-        follow(state, ["token", "kind"], act=self._select)
-        attempt(state, act=self._redraw)
+        self._second = ComparedMap(state)
+        self._names = [pn.pane.HTML("", css_classes=["map-name"], stylesheets=sheet(), margin=0) for _ in range(2)]
+        self._maps = [
+            pn.Column(name, shown, css_classes=["map"], stylesheets=sheet(), margin=0)
+            for name, shown in zip(self._names, (self._pane, self._second.__panel__()), strict=True)
+        ]
+        self._pair = pn.Column(*self._maps, css_classes=["pair"], stylesheets=sheet(), margin=0)
+        self._box = pn.Column(Tools(state), self._pair, css_classes=["one-head"], stylesheets=sheet(), margin=0)
+        follow(state, ["map", "compare"], act=self._arrange)
+        follow(state, ["view"], act=self._arrive)
+        attempt(state, act=self._arrange)
 
-    def _redraw(self) -> None:
-        """Take everything from the state; the figure itself is made anew only when the theme changes."""
-        if self.state.view != "head" or self.state.map is None:
-            return
-        self._read()
-        made = self._theme != self.state.theme
-        if made:
-            self._make()
-        elif self._wires is not None and self._wires.window is not None:
-            self._leave()
-            self._mark_sequence()
-            self._draw(self._wires.window)
+    def __panel__(self) -> pn.viewable.Viewable:
+        """Return the maps with their controls."""
+        return self._box
 
-    def _read(self) -> None:
-        state = self.state
-        wall = library.wall(state.directory, state.map, alike=state.alike)
-        tile = wall.index(state.layer, state.head) or 0
-        self._placed: FloatArray = turn(wall.points[tile], state.azimuth, state.elevation)
-        self._scene: Scene = make_scene(state, ((state.layer, state.head),))
-        self._norms: FloatArray = state.directory.norms(state.layer, state.head)
-        self._ready = True
-
-    def _make(self) -> None:
-        self._theme = self.state.theme
-        self._figure: HeadFigure = head_figure(THEMES[self._theme])
-        plot, home = self._figure.plot, self._figure.home
-        self._wires = Wires(plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave)
-        self._fresh = True
-        self._pane.object = plot
-
-    def _draw(self, window: Window) -> None:
-        """Draw what the window shows: few points as marks, thumbnails and words, many as a raster."""
-        rows = self._visible(window)
-        near = len(rows) < GLYPHS
-        pictured = rows[self._of_image(rows)] if len(rows) < PICTURES else rows[:0]
-        others = np.setdiff1d(rows, pictured, assume_unique=True)
-        self._draw_raster(window, count=0 if near else len(rows))
-        self._draw_dots(others if near else rows[:0])
-        self._draw_pictures(pictured, window)
-        self._draw_labels(others, window)
-        self._fade()
-        if self._fresh:
-            self._fresh = False
-            self._mark_sequence()
-
-    def _visible(self, window: Window) -> NDArray[np.int64]:
-        x, y = self._placed.T
-        inside = (x >= window.x0) & (x <= window.x1) & (y >= window.y0) & (y <= window.y1)
-        return np.flatnonzero(inside & self._scene.shown)
-
-    def _of_image(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        run = self.state.directory
-        of_image: NDArray[np.bool_] = (run.tokens["modality"].iloc[rows % run.num_tokens] == "image").to_numpy()
-        return of_image
-
-    def _draw_raster(self, window: Window, *, count: int) -> None:
-        if count == 0:
-            self._figure.image.data_source.data = {name: [] for name in ("image", "x", "y", "dw", "dh")}
-            return
-        layers = self._scene.layers(max(spread_for(count, window), 1.0))
-        only = np.zeros(1, np.int32)
-        image = draw(self._placed[None], np.zeros((1, 2), np.float32), tiles=only, window=window, layers=layers)
-        self._figure.image.data_source.data = glyph_data(image, window)
-
-    def _draw_dots(self, rows: NDArray[np.int64]) -> None:
-        if self._scene.matched is not None:  # what was found is drawn last, over the rest
-            rows = rows[np.argsort(self._scene.matched[rows], kind="stable")]
-        self._figure.dots.data_source.data = self._marks(
-            rows, size=float(np.clip(26 / max(len(rows), 1) ** 0.2, 4.5, 12))
-        )
-
-    def _marks(self, rows: NDArray[np.int64], *, size: float, dim: bool = True) -> dict[str, NDArray[Any]]:
-        """Return points as marks; a diamond needs a larger size to look as large as a circle."""
-        return {
-            "size": np.where(self._kinds(rows), 1.4, 1.0) * size,
-            "x": self._placed[rows, 0],
-            "y": self._placed[rows, 1],
-            "color": np.array([hex_color(color) for color in self._scene.colors(rows, dim=dim)], dtype="U7"),
-            "marker": np.array(MARKERS)[self._kinds(rows)],
-        }
-
-    def _draw_pictures(self, rows: NDArray[np.int64], window: Window) -> None:
-        made = thumbnails(self.state.directory, rows, self._placed, window, self._scene.theme)
-        self._figure.patches.data_source.data = made
-        self._figure.sequence.glyph.fill_alpha = 0.0 if len(rows) else 1.0  # a mark must not hide its picture
-
-    def _draw_labels(self, rows: NDArray[np.int64], window: Window) -> None:
-        """Write the tokens there is room for: the chosen sequence first, then what a search found."""
-        sequence = self._sequence_rows()
-        candidates = np.union1d(rows[: WORDS if len(rows) <= WORDS else 0], np.intersect1d(sequence, rows))
-        if self._scene.matched is not None and len(rows) > WORDS:
-            candidates = np.union1d(candidates, rows[self._scene.matched[rows]][:WORDS])
-        texts = self.state.directory.tokens["text"].to_numpy()[candidates % self.state.directory.num_tokens]
-        shown = [show_text(text, longest=18) for text in texts]
-        wanted = np.isin(candidates, sequence) * np.float32(2) + (candidates * 2654435761 % 1000) / np.float32(1000)
-        if self._scene.matched is not None:
-            wanted = wanted + self._scene.matched[candidates]
-        chosen = choose_labels(self._placed[candidates], shown, window=window, wanted=wanted.astype(np.float32))
-        places = self._placed[candidates[chosen]]
-        self._figure.labels.data = {"x": places[:, 0], "y": places[:, 1], "text": [shown[i] for i in chosen]}
-
-    def _kinds(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.asarray(rows >= self.state.directory.num_tokens, np.int64)
-
-    def _sequence_rows(self) -> NDArray[np.int64]:
-        """Return the points of the chosen token's sequence that the head has."""
-        if self.state.token is None:
-            return np.empty(0, np.int64)
-        run = self.state.directory
-        tokens = np.arange(run.num_tokens)[run.token_slice(int(run.tokens["sequence_id"].iloc[self.state.token]))]
-        rows = np.concatenate([tokens, tokens + run.num_tokens])
-        there: NDArray[np.int64] = rows[library.present(run)[self.state.layer][rows]]
-        return there
-
-    def _select(self) -> None:
-        """Follow the choice of a token."""
-        if self.state.view == "head" and self._wires is not None and self._wires.window is not None:
-            self._mark_sequence()
-            self._draw_labels(self._visible(self._wires.window), self._wires.window)
-
-    def _mark_sequence(self) -> None:
-        """Mark the chosen point, its sequence, and its attention."""
-        rows = self._sequence_rows()
-        rows = rows[self._scene.shown[rows]]
-        marks = self._marks(rows, size=8, dim=False)
-        marks["size"] = marks["size"] * np.where(rows == self._chosen(), 1.8, 1.0)
-        self._figure.sequence.data_source.data = marks
-        self._figure.lines.data = self._lines()
-        self._fade()
-
-    def _chosen(self) -> int:
-        """Return the chosen point, or -1 if the head has none of the token."""
-        token, kind = self.state.token, self.state.kind_here
-        return -1 if token is None or kind is None else token + KINDS.index(kind) * self.state.directory.num_tokens
-
-    def _lines(self) -> dict[str, object]:
-        """Return the lines from the chosen point to its partners."""
-        run, token, kind = self.state.directory, self.state.token, self.state.kind_here
-        if token is None or kind is None or not run.layers[self.state.layer].rebuilt:
-            return {name: [] for name in ("x0", "y0", "x1", "y1", "width", "alpha")}
-        sequence = int(run.tokens["sequence_id"].iloc[token])
-        exchange = read_exchange(run, self.state.layer, self.state.head, sequence)
-        frame, _ = links(exchange.attention, exchange.place(token, kind) or 0, kind=kind)
-        other = run.num_tokens if kind == "query" else 0
-        there = self._placed[exchange.tokens(PARTNER[kind])[frame["position"].to_numpy(np.int64)] + other]
-        here = np.repeat(self._placed[[self._chosen()]], len(frame), axis=0)
-        width = 1 + 5 * frame["weight"].to_numpy()
-        ends = {"x0": here[:, 0], "y0": here[:, 1], "x1": there[:, 0], "y1": there[:, 1]}
-        return ends | {"width": width, "alpha": np.clip(0.35 + frame["weight"].to_numpy(), 0, 0.9)}
-
-    def _fade(self) -> None:
-        """Let the field recede behind a chosen sequence."""
-        strength = 1.0 if self.state.token is None or self._scene.matched is not None else 0.45
-        self._figure.image.glyph.global_alpha = strength
-        self._figure.dots.glyph.update(fill_alpha=0.9 * strength, line_alpha=strength)
-
-    def _point(self, x: float, y: float) -> None:
-        row = self._nearest(x, y)
-        if row is None or self._wires is None or self._wires.window is None:
-            self._leave()
-            return
-        kind, token = divmod(row, self.state.directory.num_tokens)
-        lines = describe_token(self.state.directory, token, KINDS[kind], norm=float(self._norms[row]))
-        place_x, place_y = map(float, self._placed[row])
-        self._figure.lit.data = self._marks(np.array([row]), size=12)
-        self._figure.tip.data = place_tip(lines, place_x, place_y, bounds=self._wires.window.bounds)
-
-    def _nearest(self, x: float, y: float) -> int | None:
-        """Return the shown point next to a place; the chosen sequence's points are preferred."""
-        if self._wires is None or self._wires.window is None or not self._scene.shown.any():
-            return None
-        distance = ((self._placed - np.array([x, y], np.float32)) ** 2).sum(axis=1)
-        reach = (REACH * self._wires.window.unit) ** 2
-        for rows in (self._sequence_rows(), np.arange(len(distance))):
-            near = rows[self._scene.shown[rows] & (distance[rows] <= reach)]
-            if len(near):
-                return int(near[np.argmin(distance[near])])
-        return None
-
-    def _leave(self) -> None:
-        for source in (self._figure.tip, self._figure.lit):
-            source.data = {name: [] for name in source.data}
-
-    def _tap(self, x: float, y: float) -> None:
-        row = self._nearest(x, y)
-        if row is None:
-            self.state.select(None)
-        else:
-            kind, token = divmod(row, self.state.directory.num_tokens)
-            self.state.select(token, KINDS[kind])
+    def fit(self) -> None:
+        """Show everything again, on both maps."""
+        super().fit()
+        self._second.fit()
 
     def summary(self) -> str:
         """Return one sentence that says what the canvas shows."""
-        if not self._ready:
-            return ""
-        run, token, kind = self.state.directory, self.state.token, self.state.kind_here
-        name = layer_name(run.layers[self.state.layer])
-        where = f"{name}, head {self.state.head} on map {self.state.map}: {self._scene.words()}"
-        if token is None:
-            return f"{where}."
-        if kind is None:
-            return f"{where}. {describe_absence(run, self.state.layer, token)}"
-        chosen = describe_token(run, token, kind)
-        return f"{where}. Selected: {chosen[0]}, {chosen[1]}."
+        said = super().summary()
+        return f"{said} Beside it: map {self.state.compare}." if said and self.state.compare else said
+
+    def _arrive(self) -> None:
+        """Begin with the part that was seen on the wall."""
+        if self.state.view == "head" and self.state.arrival is not None and self._wires is not None:
+            self._wires.go(self.state.arrival)
+            self.state.arrival = None
+
+    def _arrange(self) -> None:
+        """Make room for the second map, or take it back."""
+        two = bool(self.state.compare)
+        self._pair.css_classes = ["pair", "two"] if two else ["pair"]
+        self._maps[1].visible = two
+        for name, title in zip(self._names, (self.state.map, self.state.compare), strict=True):
+            name.object = markup.chips([f"map {title}"]) if two else ""
+            name.visible = two

@@ -9,13 +9,43 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory, layout
-from attnviz.views import KEPT, Coloring, Wall, color_points, patch_grids, prepare_wall, present_points
+from attnviz.views import (
+    KEPT,
+    Coloring,
+    PositionMean,
+    Trait,
+    Vocabulary,
+    Wall,
+    color_points,
+    find_punctuation,
+    mean_by_position,
+    patch_grids,
+    prepare_wall,
+    present_points,
+    read_number,
+    read_traits,
+    read_vocabulary,
+)
+from attnviz.views.dimension import DIMENSION
 
-__all__ = ["coloring", "grids", "map_names", "open_runs", "present", "wall"]
+__all__ = [
+    "coloring",
+    "grids",
+    "map_names",
+    "mean_attention",
+    "number",
+    "open_runs",
+    "present",
+    "punctuation",
+    "traits",
+    "vocabulary",
+    "wall",
+]
 
 
 def open_runs(runs: Iterable[RunDirectory | str | Path]) -> dict[str, RunDirectory]:
@@ -50,7 +80,7 @@ def coloring(run: RunDirectory, name: str, heads: tuple[tuple[int, int], ...], m
     """Return a coloring of some heads on a map; one that does not depend on them is shared by all."""
     if name in KEPT:
         return _coloring(run, name, heads, map_name, _map_stamp(run, map_name))
-    return _coloring(run, name, heads if name == "norm" else ())
+    return _coloring(run, name, heads if name == "norm" or name.startswith(DIMENSION) else ())
 
 
 @lru_cache(maxsize=8)
@@ -63,6 +93,43 @@ def grids(run: RunDirectory) -> NDArray[np.int16]:
 def present(run: RunDirectory) -> dict[int, NDArray[np.bool_]]:
     """Return which points each layer has; see ``views.present_points``."""
     return present_points(run)
+
+
+@lru_cache(maxsize=8)
+def traits(run: RunDirectory) -> tuple[Trait, ...]:
+    """Return what tokens can have in common; see ``views.read_traits``."""
+    return read_traits(run)
+
+
+@lru_cache(maxsize=8)
+def vocabulary(run: RunDirectory) -> Vocabulary:
+    """Return the distinct tokens of a run; see ``views.read_vocabulary``."""
+    return read_vocabulary(run)
+
+
+@lru_cache(maxsize=8)
+def punctuation(run: RunDirectory) -> NDArray[np.bool_]:
+    """Return which tokens are punctuation; see ``views.find_punctuation``."""
+    return find_punctuation(run)
+
+
+def number(run: RunDirectory, name: str, map_name: str) -> "pd.Series":
+    """Return a number of every head; see ``views.read_number``."""
+    owner = name.rpartition(".")[0]
+    return _number(run, name, map_name, _map_stamp(run, map_name) + _map_stamp(run, owner or map_name))
+
+
+@lru_cache(maxsize=64)
+def _number(run: RunDirectory, name: str, map_name: str, stamp: float) -> "pd.Series":
+    return read_number(run, name, map_name=map_name)
+
+
+@lru_cache(maxsize=256)
+def mean_attention(
+    run: RunDirectory, layer: int, head: int, *, special: bool, punctuation: bool, first: bool
+) -> PositionMean:
+    """Return a head's mean attention by position; see ``views.mean_by_position``."""
+    return mean_by_position(run, layer, head, special=special, punctuation=punctuation, first=first)
 
 
 @lru_cache(maxsize=64)

@@ -9,8 +9,22 @@ from attnviz.plots.theme import hex_color, scale_colors
 from attnviz.store import RunDirectory
 from attnviz.store.manifest import MapInfo
 from attnviz.views import describe_token, show_text
+from attnviz.views.coloring import BINS
 
-__all__ = ["brand", "chips", "facts", "heading", "legend", "line", "map_line", "note", "partners"]
+__all__ = [
+    "brand",
+    "chips",
+    "facts",
+    "heading",
+    "legend",
+    "line",
+    "map_line",
+    "note",
+    "partners",
+    "quiet",
+    "selected",
+    "subtitle",
+]
 
 
 LEAST = 0.0005  # of all weight, for a sink to be spoken of: less is how numbers are rounded
@@ -22,8 +36,8 @@ def brand(run: RunDirectory) -> str:
     unit = "images" if run.manifest.model.modality == "image" else "sequences"
     counts = f"{len(run.layers)} layers · {heads} heads · {run.num_tokens:,} tokens · {run.num_sequences:,} {unit}"
     return (
-        f'<span class="mark">attn<b>viz</b></span><span class="run">{escape(run.name)}</span>'
-        f'<span class="model">{escape(run.manifest.model.id)}</span><span class="counts">{counts}</span>'
+        f'<span class="mark">attn<b>viz</b></span><span class="run">{escape(show_text(run.name, longest=60))}</span>'
+        f'<span class="model">{escape(show_text(run.manifest.model.id, longest=60))}</span><span class="counts">{counts}</span>'
     )
 
 
@@ -47,6 +61,25 @@ def note(sentence: str) -> str:
     return f'<p class="note">{escape(sentence)}</p>'
 
 
+def quiet(sentence: str) -> str:
+    """Return a remark below something else."""
+    return f'<p class="left">{escape(sentence)}</p>'
+
+
+def subtitle(text: str) -> str:
+    """Return what a part of a panel is called."""
+    return f"<h3>{escape(text)}</h3>"
+
+
+def selected(queries: int, keys: int, *, absent: int = 0) -> str:
+    """Return how many points are selected, and how many of them the head does not have."""
+    missing = f" · {absent:,} more are not in this head" if absent else ""
+    return (
+        f'<h3 class="selected" role="status">{queries + keys:,} points selected</h3>'
+        f'<p class="facts">{queries:,} queries · {keys:,} keys{missing}</p>'
+    )
+
+
 def map_line(info: MapInfo | None) -> str:
     """Return how a map was made, in one line."""
     if info is None:
@@ -59,14 +92,17 @@ def legend(scene: Scene) -> str:
     """Return what the colours mean, with counts of what is shown."""
     coloring = scene.coloring
     if coloring.by_kind:
-        queries, keys = scene.counts()
+        queries, keys = scene.counts(scene.listed)
         kinds = [("query", queries, scene.theme.query), ("key", keys, scene.theme.key)]
-        return "".join(_entry(f'style="background:{color}"', label, count) for label, count, color in kinds)
+        return "".join(
+            _switch(scene, number, f'style="background:{color}"', label, count)
+            for number, (label, count, color) in enumerate(kinds)
+        )
     if not coloring.categories:
         return _scale(scene)
     counted = scene.tally().tolist()
     entries = [
-        _entry(_split(scene, i), show_text(entry.label, longest=24), counted[i])
+        _switch(scene, i, _split(scene, i), show_text(entry.label, longest=24), counted[i])
         for i, entry in enumerate(coloring.categories)
         if counted[i]
     ]
@@ -111,6 +147,16 @@ def _entry(swatch: str, label: str, count: int) -> str:
     return f'<div class="entry"><i {swatch}></i><span>{escape(label)}</span><em>{count:,}</em></div>'
 
 
+def _switch(scene: Scene, number: int, swatch: str, label: str, count: int) -> str:
+    """Return an entry that can be pressed: it is pressed while its points are shown."""
+    shown = number not in scene.hidden
+    return (
+        f'<button type="button" class="entry" data-entry="{number}" aria-pressed="{str(shown).lower()}" '
+        f'title="{"Hide" if shown else "Show"} {escape(label)}"><i {swatch}></i><span>{escape(label)}</span>'
+        f"<em>{count:,}</em></button>"
+    )
+
+
 def _split(scene: Scene, number: int) -> str:
     query, key = (hex_color(scene.table[2 * number + i]) for i in (0, 1))
     return f'style="background:linear-gradient(90deg,{query} 50%,{key} 50%)"'
@@ -123,7 +169,11 @@ def _scale(scene: Scene) -> str:
     low, high = (f"{value:,.{digits}f}" for value in (made.low, made.high))
     title = f"{made.title}, {made.note}" if made.note else made.title
     without = int(scene.tally()[-1])
-    missing = _entry(f'style="background:{scene.theme.other}"', "no value", without) if without else ""
+    swatch = f'style="background:{scene.theme.other}"'
+    missing = ""
+    if without:  # where heads differ, a point without a value in one has it in another
+        single = len(made.codes) == 1
+        missing = _switch(scene, BINS, swatch, "no value", without) if single else _entry(swatch, "no value", without)
     return (
         f'<div class="scale"><i style="background:linear-gradient(90deg,{colors})"></i>'
         f"<span>≤ {low}</span><span>{escape(title)}</span><span>≥ {high}</span></div>{missing}{_kinds()}"

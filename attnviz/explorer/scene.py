@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from attnviz.errors import DatasetError
 from attnviz.explorer import library
 from attnviz.explorer.state import State
 from attnviz.plots.raster import Layer
 from attnviz.plots.theme import THEMES, Theme, color_table
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray
-from attnviz.views import Coloring, match_tokens
+from attnviz.views import Coloring, find_first, match_tokens
 
 __all__ = ["Scene", "make_scene"]
 
@@ -28,6 +29,17 @@ class Scene:
     table: FloatArray  # (codes, 3)
     shown: NDArray[np.bool_]  # (points,), of those that any of the heads has
     matched: NDArray[np.bool_] | None  # (points,), of the shown ones; None without a search
+    chosen: NDArray[np.bool_] | None = None  # (points,), of the shown ones; None without a selection
+    listed: NDArray[np.bool_] | None = None  # (points,), what the legend counts: the shown ones and those it leaves out
+    trouble: str = ""  # why the search cannot be made
+    hidden: frozenset[int] = frozenset()  # entries of the legend that are left out
+
+    @property
+    def lit(self) -> NDArray[np.bool_] | None:
+        """Which points stand out because they were found or selected; None if the whole field does."""
+        if self.matched is None or self.chosen is None:
+            return self.chosen if self.matched is None else self.matched
+        return self.matched | self.chosen
 
     def counts(self, mask: NDArray[np.bool_] | None = None) -> tuple[int, int]:
         """Return how many queries and keys are in a mask, or shown in any of the heads."""
@@ -44,10 +56,11 @@ class Scene:
 
     def tally(self) -> NDArray[np.int64]:
         """Return how many tokens have a shown point of each category, or at last no number; see ``Coloring.tally``."""
+        listed = self.shown if self.listed is None else self.listed
         if len(self.coloring.codes) == 1:
-            return self.coloring.tally(self.shown[None])
+            return self.coloring.tally(listed[None])
         present = library.present(self.run)
-        return self.coloring.tally(np.stack([self.shown & present[layer] for layer, _ in self.heads]))
+        return self.coloring.tally(np.stack([listed & present[layer] for layer, _ in self.heads]))
 
     def words(self) -> str:
         """Return what is shown of each head, in words."""
@@ -61,12 +74,13 @@ class Scene:
         return f"{_range(queries)} queries and {_range(keys)} keys"
 
     def layers(self, radius: float) -> list[Layer]:
-        """Return the layers of the raster: with a search, the matches over a dimmed field."""
+        """Return the layers of the raster: with a search or a selection, what it holds over a dimmed field."""
         rows = np.flatnonzero(self.shown).astype(np.int32)
-        if self.matched is None:
+        lit = self.lit
+        if lit is None:
             return [Layer(rows, self.coloring.codes, self.table, radius)]
         grey = np.full_like(self.table, 0.55)
-        found = np.flatnonzero(self.matched).astype(np.int32)
+        found = np.flatnonzero(lit).astype(np.int32)
         least = 1.5 if len(found) < 500 else 0.5  # a few matches must be seen on a small tile, many must not fill it
         return [
             Layer(rows, self.coloring.codes, grey, radius, 0.22),
@@ -74,27 +88,59 @@ class Scene:
         ]
 
     def colors(self, rows: NDArray[np.int64], *, dim: bool = True) -> FloatArray:
-        """Return the colours of some points of a scene of one head, ``(rows, 3)``; grey where the search misses."""
+        """Return the colours of some points of a scene of one head, ``(rows, 3)``; grey where others stand out."""
         colors: FloatArray = self.table[self.coloring.codes[0, rows]]
-        if self.matched is None or not dim:
+        lit = self.lit
+        if lit is None or not dim:
             return colors
-        return np.where(self.matched[rows, None], colors, np.float32(0.62))
+        return np.where(lit[rows, None], colors, np.float32(0.62))
 
 
-def make_scene(state: State, heads: tuple[tuple[int, int], ...]) -> Scene:
-    """Return the scene of some heads, at least one (their order is that of the tiles)."""
+def make_scene(state: State, heads: tuple[tuple[int, int], ...], map_name: str | None = None) -> Scene:
+    """Return the scene of some heads, at least one (their order is that of the tiles), on the state's map or another."""
     run, theme = state.directory, THEMES[state.theme]
-    coloring = library.coloring(run, state.color, heads, state.map)
-    tokens = np.ones(run.num_tokens, bool)
-    if state.hide_special:
-        tokens &= ~run.tokens["is_special"].to_numpy()
+    coloring = library.coloring(run, state.color, heads, map_name or state.map)
+    tokens = _unmasked(state)
     kinds = [state.kinds in ("both", kind) for kind in ("query", "key")]
     present = library.present(run)
     shown = np.concatenate([tokens & kind for kind in kinds])
     shown &= np.logical_or.reduce([present[layer] for layer in dict(heads)])
-    found = match_tokens(run, state.search, whole=state.whole, case=state.case) if state.search else None
+    listed = shown
+    if state.hidden and len(coloring.codes) == 1:
+        shown = shown & ~np.isin(coloring.entries(), list(state.hidden_entries))
+    found, trouble = _search(state)
     matched = None if found is None else np.tile(found, 2) & shown
-    return Scene(run, heads, theme, coloring, color_table(coloring, theme), shown, matched)
+    chosen = None
+    if len(state.selected):
+        chosen = np.zeros(len(shown), bool)
+        chosen[state.selected] = shown[state.selected]
+    table, hidden = color_table(coloring, theme), state.hidden_entries
+    return Scene(run, heads, theme, coloring, table, shown, matched, chosen, listed, trouble, hidden)
+
+
+def _unmasked(state: State) -> NDArray[np.bool_]:
+    """Return which tokens no mask hides."""
+    run = state.directory
+    tokens = np.ones(run.num_tokens, bool)
+    if state.hide_special:
+        tokens &= ~run.tokens["is_special"].to_numpy()
+    if state.hide_punctuation:
+        tokens &= ~library.punctuation(run)
+    if state.hide_first:
+        tokens &= ~find_first(run)
+    return tokens
+
+
+def _search(state: State) -> tuple[NDArray[np.bool_] | None, str]:
+    """Return which tokens the search finds, None without one; and what is wrong with it, as a sentence."""
+    if not state.search:
+        return None, ""
+    run = state.directory
+    how = {"how": state.how, "where": state.where, "case": state.case, "vocabulary": library.vocabulary(run)}
+    try:
+        return match_tokens(run, state.search, **how), ""
+    except DatasetError as error:
+        return None, str(error)
 
 
 def _range(counts: Sequence[int]) -> str:

@@ -8,7 +8,9 @@ from pathlib import Path
 import panel as pn
 
 from attnviz.errors import AttnvizError
+from attnviz.explorer.access import address, origins, sign_in
 from attnviz.explorer.app import Explorer
+from attnviz.explorer.folders import runs_in
 from attnviz.explorer.library import open_runs
 from attnviz.plots.raster import warm
 
@@ -22,39 +24,51 @@ def serve(
     host: str = "127.0.0.1",
     show: bool = False,
     ready: Callable[[str], None] | None = None,
+    user: str | None = None,
+    password: str | None = None,
 ) -> None:
     """Serve the explorer until the process is interrupted.
 
     Parameters
     ----------
     paths
-        Run directories; only these can be opened from the page.
+        Run directories, or folders of them; only what is there now can be opened from the page.
     port, host
         Where to listen; port 0 takes a free one. By default only this machine can connect.
     show
         Whether to open a browser.
     ready
         Called with the address once pages are served without delay.
+    user, password
+        Who may see the pages; everybody who reaches them, if not given.
 
     Raises
     ------
     DatasetError
         If a run cannot be opened.
     AttnvizError
-        If the port or the address cannot be had.
+        If the port or the address cannot be had, or only one of user and password is given.
     """
-    runs = list(open_runs(paths).values())
+    if (user is None) != (password is None) or password == "":
+        raise AttnvizError("Signing in takes a name and a password. Give both.")
+    runs = list(open_runs(runs_in(paths)[0]).values())
     warm()
-    pn.extension()
+    pn.extension("tabulator")
     try:
         port = port or _free_port(host)
-        origins = [f"{name}:{port}" for name in dict.fromkeys((host, "localhost", "127.0.0.1"))]
         page = {"/": lambda: Explorer(runs)}
-        server = pn.io.server.get_server(page, port=port, address=host, title="attnviz", websocket_origin=origins)
+        server = pn.io.server.get_server(
+            page,
+            port=port,
+            address=host,
+            title="attnviz",
+            websocket_origin=origins(host, port),
+            **sign_in(user, password),
+        )
     except OSError as error:
         raise AttnvizError(_why(error, host, port)) from error
     if ready is not None:
-        ready(f"http://{host}:{port}")
+        ready(address(host, port))
     if show:
         server.show("/")
     server.start()

@@ -4,15 +4,20 @@ import panel as pn
 from panel.viewable import Viewer
 
 from attnviz.explorer import markup
+from attnviz.explorer.filters import SCENE
 from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.legend import Legend
+from attnviz.explorer.ordering import HeadOrder
 from attnviz.explorer.scene import make_scene
+from attnviz.explorer.searching import SearchBox
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
 from attnviz.views import in_rows
 
 __all__ = ["Sidebar"]
 
-LEGENDS = ("run", "map", "color", "theme", "kinds", "hide_special", "search", "whole", "case", "layer", "head", "view")
+LEGENDS = ("run", "map", "theme", "layer", "head", "view", *SCENE)
+MASKS = ("hide_special", "hide_punctuation", "hide_first")
 
 
 class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
@@ -22,12 +27,13 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         super().__init__()
         self.state = state
         self._method = _html("quiet")
-        self._legend = _html("legend")
-        self._found = _html("quiet")
+        self._legend = Legend(state.show_entry)
+        self._search = SearchBox(state)
         self._angles = _group(
             _field(pn.widgets.IntSlider, state, "azimuth"), _field(pn.widgets.IntSlider, state, "elevation")
         )
         self._alike = _hinted(_tick(state, "alike"), state.param.alike.doc)
+        self._heads = HeadOrder(state).__panel__()
         self._box = pn.Column(*self._groups(), css_classes=["side"], stylesheets=sheet(), margin=0)
         follow(state, LEGENDS, act=self._show)
         attempt(state, act=self._show)
@@ -43,14 +49,6 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
 
     def _groups(self) -> list[pn.viewable.Viewable]:
         state = self.state
-        search = pn.widgets.TextInput.from_param(
-            state.param.search,
-            label="Search",
-            description=None,
-            placeholder="token…",
-            css_classes=["field"],
-            stylesheets=sheet(),
-        )
         kinds = pn.widgets.RadioButtonGroup.from_param(
             state.param.kinds, css_classes=["choice"], stylesheets=sheet(), sizing_mode="stretch_width"
         )
@@ -58,14 +56,9 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             _group(_field(pn.widgets.Select, state, "run")),
             _group(_field(pn.widgets.Select, state, "map"), self._method, self._angles, self._alike),
             _group(_field(pn.widgets.Select, state, "color"), self._legend),
-            _group(
-                search,
-                pn.Column(
-                    _tick(state, "whole"), _tick(state, "case"), css_classes=["row"], stylesheets=sheet(), margin=0
-                ),
-                self._found,
-            ),
-            _group(_label("Points shown"), kinds, _tick(state, "hide_special")),
+            self._search.__panel__(),
+            _group(_label("Points shown"), kinds, *[_tick(state, name) for name in MASKS]),
+            self._heads,
         ]
 
     def _show(self) -> None:
@@ -74,18 +67,13 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._method.object = markup.map_line(info)
         self._angles.visible = info is not None and info.spec.dims == 3
         if info is None:
-            self._legend.object = ""
+            self._legend.html = ""
             return
         one = state.view == "head"
         heads = [(layer.layer, head) for layer in in_rows(state.directory) for head in range(layer.num_heads)]
         scene = make_scene(state, ((state.layer, state.head),) if one else tuple(heads))
-        self._legend.object = markup.legend(scene)
-        self._found.object = ""
-        if scene.matched is not None:
-            queries, keys = scene.counts(scene.matched)
-            several = len(state.directory.streams) > 1
-            where = ("in this head" if one else "in the heads that have them") if several else "in every head"
-            self._found.object = f"{queries:,} queries and {keys:,} keys match, {where}."
+        self._legend.html = markup.legend(scene)
+        self._search.show(scene, one=one)
 
 
 def _field(widget: type[pn.widgets.Widget], state: State, name: str) -> pn.widgets.Widget:

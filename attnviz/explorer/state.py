@@ -8,28 +8,32 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlencode
 
+import numpy as np
 import param
+from numpy.typing import NDArray
 
 from attnviz.errors import DatasetError
+from attnviz.explorer.filters import Filters
 from attnviz.explorer.library import map_names
 from attnviz.plots.theme import THEMES
 from attnviz.store import RunDirectory
 from attnviz.types import KINDS
-from attnviz.views import PARTNER, colorings, has_point, in_rows
+from attnviz.views import PAIRS, PARTNER, colorings, has_point, head_numbers, in_rows
+from attnviz.views.dimension import dimension_title
 
 __all__ = ["State"]
 
 LONGEST = 200  # characters of one value in an address
+NOTHING: NDArray[np.int64] = np.empty(0, np.int64)
 
 
-class State(param.Parameterized):  # type: ignore[misc]  # param publishes no usable types
+class State(Filters):
     """What is seen. ``token`` is a row of ``tokens`` or None; ``kind`` says which of its two points was chosen."""
 
     run = param.Selector(label="Run")
     map = param.Selector(label="Map")
     color = param.Selector(label="Colour")
     search = param.String(default="", doc="Search tokens")
-    whole = param.Boolean(default=False, label="Whole token")
     case = param.Boolean(default=False, label="Match case")
     kinds = param.Selector(default="both", objects={"Both": "both", "Queries": "query", "Keys": "key"})
     hide_special = param.Boolean(default=False, label="Hide special tokens")
@@ -41,21 +45,95 @@ class State(param.Parameterized):  # type: ignore[misc]  # param publishes no us
     azimuth = param.Integer(default=30, bounds=(-180, 180), label="Turn")
     elevation = param.Integer(default=20, bounds=(-90, 90), label="Tilt")
     theme = param.Selector(default="light", objects=list(THEMES))
-    view = param.Selector(default="all", objects={"All heads": "all", "One head": "head"})
+    view = param.Selector(
+        default="all",
+        objects={
+            "All heads": "all",
+            "One head": "head",
+            "Model": "model",
+            "Neuron": "neuron",
+            "Sentence": "sentence",
+            "Sequences": "sequences",
+        },
+    )
     layer = param.Integer(default=0)
     head = param.Integer(default=0)
     token = param.Integer(default=None, allow_None=True)
     kind = param.Selector(default="query", objects=list(KINDS))
+    compare = param.Selector(
+        default="",
+        objects={"no other map": ""},
+        label="Compare with",
+        doc="Show a second map of the same head beside the first. Both light the same point.",
+    )
+    top_k = param.Integer(
+        default=20, bounds=(1, 50), label="Lines", doc="The most attention lines that one point gets, strongest first."
+    )
+    threshold = param.Number(
+        default=0.05, bounds=(0.0, 1.0), label="Least weight", doc="Attention below this weight gets no line."
+    )
+    size_by_norm = param.Boolean(
+        default=False,
+        label="Size by norm",
+        doc="The longer the vector, the larger its mark. Seen where fewer than 10,000 points are in view; zoom in for it.",
+    )
+    density = param.Boolean(
+        default=False, label="Density", doc="Shade how densely the points lie, instead of each point's colour."
+    )
+    drag = param.Selector(default="move", objects={"Move": "move", "Box": "box", "Lasso": "lasso"})
+    partner = param.Integer(default=None, allow_None=True, doc="The token whose key is held against the chosen query")
+    neuron_order = param.Selector(
+        default="contribution", objects={"By contribution": "contribution", "By dimension": "dimension"}, label="Order"
+    )
+    neuron_dimension = param.Integer(default=None, allow_None=True, bounds=(0, None), label="Dimension")
+    hover = param.Integer(default=None, allow_None=True, doc="The point under the pointer, for maps side by side")
+    selection = param.Integer(default=0, doc="Counts the changes of ``selected``")
+    sequence = param.Integer(default=0, doc="Which sequence is read as a whole; the chosen token is always of it")
+    sentence_heads = param.String(default="", label="Heads", doc="Numbers with commas; none given: all")
+    sentence_scope = param.Selector(
+        default="one", objects={"This sequence": "one", "Mean over all sequences": "mean"}, label="Attention of"
+    )
+    sentence_form = param.Selector(default="lines", objects={"Lines": "lines", "Matrix": "matrix"}, label="Shown as")
+    sentence_join = param.Selector(
+        default="each",
+        objects={"Each head": "each", "Sum": "sum", "Mean": "mean"},
+        label="Heads as",
+        doc="Show each head in its colour, or the sum or the mean of their weights as one. A matrix of each head is their mean.",
+    )
+    sentence_pairs = param.Selector(default="all", objects=dict(zip(PAIRS.values(), PAIRS, strict=True)), label="Texts")
+    sentence_words = param.Boolean(
+        default=False,
+        label="Whole words",
+        doc="Join the pieces of a word. It is given what its pieces are given together, and gives what they give on average.",
+    )
+    sentence_values = param.Boolean(
+        default=False,
+        label="Weigh by value norm",
+        doc="Multiply each weight by the length of the key's value vector. Each row keeps its sum, so only its shares change.",
+    )
+    sentence_hidden = param.String(default="", doc="Hidden tokens: numbers with commas")
+    sentence_click = param.Selector(
+        default="hide",
+        objects={"Hides": "hide", "Selects": "select"},
+        label="A click on a token",
+        doc="Hide a token, as if it were not there, or bring it back; or select tokens, whose weights are added up.",
+    )
     problem = param.String(default="", doc="A sentence to show instead of a picture")
 
     ADDRESS = (
-        *("run", "map", "color", "search", "whole", "case", "kinds", "hide_special", "alike"),
+        *("run", "map", "color", "search", "case", "kinds", "hide_special", "alike"),
         *("azimuth", "elevation", "theme", "view", "layer", "head", "token", "kind"),
+        *("compare", "top_k", "threshold", "size_by_norm", "density"),
+        *("partner", "neuron_order", "neuron_dimension"),
+        *("sequence", "sentence_heads", "sentence_scope", "sentence_form", "sentence_join", "sentence_pairs"),
+        *("sentence_words", "sentence_values", "sentence_hidden"),
+        *Filters.FILTERS,
     )
     """What the address of the page carries, in the order in which it is applied: a map belongs to a run."""
 
     def __init__(self, runs: Mapping[str, RunDirectory]) -> None:
         self._runs = dict(runs)
+        self.selected = NOTHING
         super().__init__()
         self.param.run.objects = list(runs)
         self.run = next(iter(runs))
@@ -84,14 +162,31 @@ class State(param.Parameterized):  # type: ignore[misc]  # param publishes no us
         maps, problem = self._readable_maps(run)
         with param.parameterized.batch_call_watchers(self):
             self.problem = problem
-            self.token = None
+            self.token = self.hover = self.partner = None
+            self.sequence, self.sentence_hidden = 0, ""
+            self.choose(NOTHING)
             self._offer("map", maps)
+            self._offer("compare", {"no other map": ""} | {name: name for name in maps})
+            numbers = {} if problem else head_numbers(run)
+            self._offer("order", {"Layer and head": ""} | {title: name for name, title in numbers.items()})
             self._offer("color", {title: name for name, title in colorings(run).items()})
             if self.layer not in run.layers:
                 self.layer = next(iter(run.layers))
             self.head = min(self.head, run.layers[self.layer].num_heads - 1)
 
-    @param.depends("map", "color", "layer", "head", watch=True)  # type: ignore[untyped-decorator]
+    @param.depends("token", watch=True)  # type: ignore[untyped-decorator]
+    def _follow_token(self) -> None:
+        """Keep the sequence in step with the chosen token."""
+        if self.token is not None:
+            self.sequence = int(self.directory.tokens["sequence_id"].iloc[self.token])
+
+    @param.depends("sequence", watch=True)  # type: ignore[untyped-decorator]
+    def _follow_sequence(self) -> None:
+        """Drop a token of another sequence."""
+        if self.token is not None and self.sequence != int(self.directory.tokens["sequence_id"].iloc[self.token]):
+            self.token = None
+
+    @param.depends("map", "color", "layer", "head", "sequence", watch=True)  # type: ignore[untyped-decorator]
     def _forget_problem(self) -> None:
         """Try again: what could not be drawn before may be drawable now."""
         if self.map is not None:
@@ -108,9 +203,26 @@ class State(param.Parameterized):  # type: ignore[misc]  # param publishes no us
         """Choose a point, or none."""
         self.param.update(token=token, kind=kind)
 
+    def choose(self, rows: NDArray[np.int64], *, add: bool = False) -> None:
+        """Select points, instead of what is selected or besides it; a point is ``token``, or ``token + num_tokens`` for a key."""
+        chosen = np.union1d(self.selected, rows) if add else np.unique(rows)
+        if len(chosen) or len(self.selected):
+            self.selected = chosen
+            self.selection += 1
+
+    def clear(self) -> None:
+        """Select nothing."""
+        self.select(None)
+        self.choose(NOTHING)
+
     def open_head(self, layer: int, head: int) -> None:
         """Show one head; the chosen token stays."""
         self.param.update(layer=layer, head=head, view="head")
+
+    def offer_color(self, name: str) -> None:
+        """Let points be coloured by ``dimension:<d>``, which no run offers by itself; any other name changes nothing."""
+        if (title := dimension_title(self.directory, name)) is not None:
+            self._offer("color", {**self.param.color.objects, title: name})
 
     def step(self, layers: int, heads: int) -> None:
         """Go to a neighbouring head of the wall, staying at its edge."""
@@ -142,12 +254,18 @@ class State(param.Parameterized):  # type: ignore[misc]  # param publishes no us
         return refused
 
     def _apply(self, name: str, text: str) -> None:
+        if name == "color":
+            self.offer_color(text)
         parameter = self.param[name]
         value: Any = text
         if isinstance(parameter, param.Boolean):
             value = {"true": True, "false": False}.get(text.lower(), text)
         elif isinstance(parameter, param.Integer):
             value = int(text)
+        elif isinstance(parameter, param.Number):
+            value = float(text)
+            if not np.isfinite(value):
+                raise ValueError(f"{name} {value} is no number")
         elif isinstance(parameter, param.Selector) and value not in parameter.get_range().values():
             raise ValueError(f"{name} {value} is no choice")  # an empty Selector would take anything
         self._require_place(name, value)
@@ -160,6 +278,8 @@ class State(param.Parameterized):  # type: ignore[misc]  # param publishes no us
             "layer": run.layers,
             "head": range(run.layers[self.layer].num_heads),
             "token": range(run.num_tokens),
+            "partner": range(run.num_tokens),
+            "sequence": range(run.num_sequences),
         }
         if name in places and value not in places[name]:
             raise ValueError(f"{name} {value} is not in run {run.name}")

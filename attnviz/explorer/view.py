@@ -14,6 +14,7 @@ class View(ABC):
     """A figure that follows a state. Panel shows whatever has ``__panel__``; its own Viewer would not let a method be abstract."""
 
     framed = True  # whether the page draws a card around it
+    of_map = True  # whether it draws the points of a map, and so has nothing to show without one
 
     def __init__(self, state: State) -> None:
         self.state = state

@@ -3,24 +3,29 @@
 import numpy as np
 
 from attnviz.explorer import library
+from attnviz.explorer.filters import ARRANGES, SCENE
 from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.lens import Lens
 from attnviz.explorer.scene import Scene, make_scene
 from attnviz.explorer.state import State
 from attnviz.explorer.view import View
 from attnviz.explorer.wires import Wires
+from attnviz.metrics import HEADLINES
 from attnviz.plots.figure import place_tip
 from attnviz.plots.head import MARKERS
 from attnviz.plots.raster import Window, draw, glyph_data, spread_for
 from attnviz.plots.theme import THEMES
-from attnviz.plots.wall import ROOM, WallFigure, wall_figure
+from attnviz.plots.wall import WallFigure, wall_figure
 from attnviz.types import KINDS, FloatArray
-from attnviz.views import Wall, describe_token, layer_name, score_phrases, turn
+from attnviz.views import Wall, arrange, describe_token, head_numbers, layer_name, look_closer, score_phrases, turn
 
 __all__ = ["AllHeads"]
 
+BAR = 40  # pixels a tile must have before it carries a bar
+ENTERS, LEAVES = 0.72, 0.95  # tiles along the shorter side of the window: below, a head is entered; above, it may be
 REACH = 14  # pixels from the pointer to a point that counts as hovered
-REBUILDS = ("run", "map", "theme")
-REDRAWS = ("color", "search", "whole", "case", "kinds", "hide_special", "alike", "azimuth", "elevation")
+REBUILDS = ("run", "map", "theme", *ARRANGES)
+REDRAWS = (*SCENE, "alike", "azimuth", "elevation", "selection")
 
 
 class AllHeads(View):
@@ -34,6 +39,7 @@ class AllHeads(View):
         follow(state, REBUILDS, act=self._rebuild)
         follow(state, REDRAWS, act=self._redraw)
         follow(state, ["token", "kind"], act=self._show_token)
+        follow(state, ["local", "near_x", "near_y", "near_zoom"], act=self._look)
         follow(state, ["view"], act=self._enter)
         attempt(state, act=self._enter)
 
@@ -51,22 +57,68 @@ class AllHeads(View):
         self._place()
         self._scores = self.state.directory.scores(self.state.map)
         self._centers = self._wall.centers
-        self._figure: WallFigure = wall_figure(self._wall, THEMES[self.state.theme])
+        self._figure: WallFigure = wall_figure(
+            self._wall, THEMES[self.state.theme], numbers=self._numbers, faithful=self._faithful()
+        )
         plot, home = self._figure.plot, self._figure.home
         self._wires = Wires(
             plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave, corner=True
         )
+        self._lens = Lens(plot, self._wall.centers, self.state)
         self._light(self.state.token)
         self._pane.object = plot
-        self._stale, self._fresh = False, True
+        self._stale, self._fresh, self._may_enter = False, True, False
 
     def _place(self) -> None:
         """Take the scene and the placement from the state."""
-        self._wall: Wall = library.wall(self.state.directory, self.state.map, alike=self.state.alike)
+        self._wall, self._numbers, self._by = self._arranged()
         heads = tuple((tile.layer, tile.head) for tile in self._wall.tiles)
         self._scene: Scene = make_scene(self.state, heads)
         self._seen = self._scene.points_a_head
-        self._placed: FloatArray = turn(self._wall.points, self.state.azimuth, self.state.elevation)
+        self._turned: FloatArray = turn(self._wall.points, self.state.azimuth, self.state.elevation)
+        self._magnify()
+
+    def _arranged(self) -> tuple[Wall, FloatArray | None, str]:
+        """Return the wall in the chosen order, with the number of each tile and what the number is."""
+        state = self.state
+        wall = library.wall(state.directory, state.map, alike=state.alike)
+        if not state.order:
+            return wall, None, ""
+        numbers = library.number(state.directory, state.order, state.map)
+        title = head_numbers(state.directory)[state.order]
+        made = arrange(wall, numbers, title, ascending=state.ascending, least=state.least, most=state.most)
+        return made.wall, made.numbers, title
+
+    def _faithful(self) -> FloatArray | None:
+        """Return the map's first headline of every head, in the order of the tiles."""
+        name = self._headline = next((name for name in HEADLINES if name in self._scores), "")
+        if not name:
+            return None
+        heads = [(tile.layer, tile.head) for tile in self._wall.tiles]
+        shares: FloatArray = self._scores[name].reindex(heads).to_numpy(np.float32)
+        return shares
+
+    def _magnify(self) -> None:
+        state = self.state
+        near = (state.near_x, state.near_y, state.near_zoom) if state.local else (0.0, 0.0, 1.0)
+        self._placed: FloatArray = look_closer(self._turned, *near)
+
+    def _look(self) -> None:
+        """Show another part of every head."""
+        if self._wires is None or self.state.view != "all" or self._stale:
+            return
+        self._lens.switch(on=self.state.local)
+        self._magnify()
+        if self._wires.window is not None:
+            self._show_token()
+            self._draw(self._wires.window)
+
+    def fit(self) -> None:
+        """Show everything again."""
+        if self.state.local:
+            self.state.param.update(near_x=0.0, near_y=0.0, near_zoom=1.0)
+            self._lens.forget()
+        super().fit()
 
     def _redraw(self) -> None:
         if self._wires is None or self.state.view != "all" or self._stale:
@@ -78,7 +130,9 @@ class AllHeads(View):
             self._draw(self._wires.window)
 
     def _draw(self, window: Window) -> None:
-        """Raster the visible tiles."""
+        """Raster the visible tiles, or go on to the only one."""
+        if self._enters(window):
+            return
         tiles = self._wall.inside(window.bounds)
         area = window.unit**2 * window.width * window.height  # in tiles
         seen = self._seen * min(area, len(tiles))
@@ -90,10 +144,27 @@ class AllHeads(View):
             layers=self._scene.layers(spread_for(seen, window)),
         )
         self._figure.image.data_source.data = glyph_data(image, window)
-        self._figure.titles.visible = window.unit < 1 / ROOM
+        self._figure.titles.visible = window.unit < 1 / self._figure.room
+        self._figure.bars.visible = window.unit < 1 / BAR
         if self._fresh:
             self._fresh = False
             self._show_token()
+
+    def _enters(self, window: Window) -> bool:
+        """Open a head when it fills most of the window, at the place that is seen."""
+        side = min(window.width, window.height) * window.unit  # in tiles
+        if side > LEAVES:
+            self._may_enter = True  # only after more than one was seen: a way back must not lead here again
+        tile = self._wall.tile_at((window.x0 + window.x1) / 2, (window.y0 + window.y1) / 2)
+        if side > ENTERS or not self._may_enter or tile is None or self.state.local or self.state.view != "all":
+            return False
+        (x, y), (x0, x1, y0, y1) = self._wall.tiles[tile].center, window.bounds
+        x, y = (x0 + x1) / 2 - x, (y0 + y1) / 2 - y
+        self._may_enter = False
+        self.state.arrival = (x - side / 2, x + side / 2, y - side / 2, y + side / 2)
+        super().fit()
+        self.state.open_head(self._wall.tiles[tile].layer, self._wall.tiles[tile].head)
+        return True
 
     def _point(self, x: float, y: float) -> None:
         """Say what is under the pointer, and light its token in every head."""
@@ -170,5 +241,10 @@ class AllHeads(View):
         """Return one sentence that says what the canvas shows."""
         if self._stale:
             return ""
-        alike = ", turned alike" if self.state.alike else ""
-        return f"{len(self._wall.tiles)} heads on map {self.state.map}{alike}, in each {self._scene.words()}."
+        state, shown = self.state, len(self._wall.shown)
+        count = f"{shown}" if shown == len(self._wall.tiles) else f"{shown} of {len(self._wall.tiles)}"
+        alike = ", turned alike" if state.alike else ""
+        order = f", {'lowest' if state.ascending else 'highest'} {self._by.lower()} first" if self._by else ""
+        closer = f", each at the same place {state.near_zoom:.1f} times closer" if state.local else ""
+        bars = f" Bars show {self._headline.replace('_', ' ')}." if self._headline else ""
+        return f"{count} heads on map {state.map}{order}{alike}{closer}, in each {self._scene.words()}.{bars}"

@@ -14,7 +14,7 @@ from bokeh.plotting import figure
 from attnviz.plots.figure import Bounds
 from attnviz.plots.raster import Window
 
-__all__ = ["Wires", "listen"]
+__all__ = ["Wires", "channel", "listen"]
 
 LARGEST = 4096  # pixels a side: a browser asks for what it shows, and anything else asks in vain
 PUSH = """
@@ -32,6 +32,7 @@ WINDOW = (
     PUSH
     + """
 const {x_range, y_range, inner_width: w, inner_height: h} = plot
+if (!(w > 30 && h > 30) && cb_obj === home) link.unit = null  // it is not on the page yet: go there when it is
 if (link.setting || !(w > 30 && h > 30)) return
 const set = (x, y, unit) => {
   link.setting = true  // these changes are ours
@@ -86,6 +87,7 @@ class Wires:
     ) -> None:
         self.window: Window | None = None
         self._draw = draw
+        self._bounds = home
         self._home = ColumnDataSource({"bounds": list(home)}, name="home")
         self._wire_window(plot, corner=corner)
         listen(plot, point)
@@ -94,10 +96,14 @@ class Wires:
 
     def fit(self) -> None:
         """Show everything again."""
-        self._home.data = {"bounds": list(self._home.data["bounds"])}
+        self.go(self._bounds)
+
+    def go(self, bounds: Bounds) -> None:
+        """Show a part; ``fit`` still shows everything."""
+        self._home.data = {"bounds": list(bounds)}
 
     def _wire_window(self, plot: figure, *, corner: bool) -> None:
-        sent, answered = _channel("window")
+        sent, answered = channel("window")
         # "answered" is not read there: naming it is what sends it to the browser.
         arguments = {"plot": plot, "home": self._home, "to": sent, "corner": corner, "answered": answered}
         changed = CustomJS(args=arguments, code=WINDOW)
@@ -120,7 +126,7 @@ class Wires:
 
 def listen(plot: figure, point: Callable[[float, float], None]) -> None:
     """Call ``point`` with the place of the pointer, as often as it can answer."""
-    sent, answered = _channel("pointer")
+    sent, answered = channel("pointer")
     plot.js_on_event("mousemove", CustomJS(args={"to": sent, "answered": answered}, code=POINT))
 
     def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
@@ -130,7 +136,8 @@ def listen(plot: figure, point: Callable[[float, float], None]) -> None:
     sent.on_change("data", receive)
 
 
-def _channel(name: str) -> tuple[ColumnDataSource, ColumnDataSource]:
+def channel(name: str) -> tuple[ColumnDataSource, ColumnDataSource]:
+    """Return a source that the browser writes, and one whose change lets it write again."""
     sent = ColumnDataSource({}, name=f"{name}-sent")
     answered = ColumnDataSource({"n": [0]}, name=f"{name}-answered")
     answered.js_on_change("data", CustomJS(args={"to": sent}, code=ANSWERED))

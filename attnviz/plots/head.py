@@ -3,10 +3,20 @@
 Queries are circles and keys are diamonds, so that they differ under every colouring and without colour.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bokeh.core.properties import value
-from bokeh.models import ColumnDataSource, GlyphRenderer, Scatter, Segment, Text
+from bokeh.models import (
+    BoxSelectTool,
+    ColumnDataSource,
+    GlyphRenderer,
+    LassoSelectTool,
+    PanTool,
+    Scatter,
+    Segment,
+    Text,
+)
 from bokeh.plotting import figure
 
 from attnviz.plots.figure import Bounds, add_image, add_tip, blank_figure
@@ -32,6 +42,7 @@ class HeadFigure:
     lit: ColumnDataSource  # x, y, color, marker, size: what the pointer is on
     labels: ColumnDataSource  # x, y, text
     tip: ColumnDataSource
+    drags: Mapping[str, PanTool | BoxSelectTool | LassoSelectTool]  # what a drag can do: "move", "box", "lasso"
 
 
 def head_figure(theme: Theme) -> HeadFigure:
@@ -47,7 +58,21 @@ def head_figure(theme: Theme) -> HeadFigure:
     labels = _labels(plot, theme)
     lit = _source("lit", "x y color marker size")
     plot.add_glyph(lit, _mark(line_color=theme.ink, line_width=2))
-    return HeadFigure(plot, HOME, image, dots, patches, lines, sequence, lit, labels, add_tip(plot, theme))
+    drags = _drags(plot, theme)
+    return HeadFigure(plot, HOME, image, dots, patches, lines, sequence, lit, labels, add_tip(plot, theme), drags)
+
+
+def _drags(plot: figure, theme: Theme) -> dict[str, PanTool | BoxSelectTool | LassoSelectTool]:
+    """Add the tools that outline points; they select no glyph, because a raster has none: who listens decides what is inside."""
+    tools = {"box": BoxSelectTool(renderers=[]), "lasso": LassoSelectTool(renderers=[], continuous=False)}
+    for tool in tools.values():
+        tool.overlay.update(
+            fill_color=theme.accent, fill_alpha=0.12, line_color=theme.accent, line_alpha=1, line_width=1.5
+        )
+    plot.add_tools(*tools.values())
+    move = plot.select_one(PanTool)
+    plot.toolbar.active_drag = move
+    return {"move": move, **tools}
 
 
 def _source(name: str, columns: str) -> ColumnDataSource:

@@ -13,7 +13,18 @@ from attnviz.types import FloatArray
 from attnviz.views import Coloring
 from attnviz.views.coloring import BINS
 
-__all__ = ["DARK", "FONT", "LIGHT", "THEMES", "Theme", "category_color", "color_table", "hex_color", "scale_colors"]
+__all__ = [
+    "DARK",
+    "FONT",
+    "LIGHT",
+    "THEMES",
+    "Theme",
+    "category_color",
+    "color_table",
+    "head_colors",
+    "hex_color",
+    "scale_colors",
+]
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -96,6 +107,9 @@ DARK = Theme(
     ),
     scale=(40, 255),
 )
+MORE = {"light": ("#0b5d4e", "#6b1f7c", "#c3d939", "#c9b2f5"), "dark": ("#1f7a5c", "#d63a3a", "#f4f1bb", "#7d3f98")}
+"""What the palette lacks to 16 heads."""
+
 THEMES = {theme.name: theme for theme in (LIGHT, DARK)}
 
 
@@ -121,6 +135,12 @@ def category_color(coloring: Coloring, number: int, theme: Theme) -> str:
 def scale_colors(theme: Theme, count: int) -> list[str]:
     """Return ``count`` colours from low to high."""
     return [Viridis256[i] for i in np.linspace(*theme.scale, count).astype(int)]
+
+
+def head_colors(theme: Theme, count: int) -> list[str]:
+    """Return a colour for each of so many heads; the first 16 differ, then they begin anew."""
+    colors = [*theme.palette, *MORE[theme.name]]
+    return [colors[number % len(colors)] for number in range(count)]
 
 
 def hex_color(rgb: FloatArray) -> str:

@@ -4,6 +4,7 @@ Nothing here draws and nothing here remembers: a function receives a run (or wha
 arrays or a small frame. Text is returned as it came from the user's data; whoever writes HTML escapes it.
 """
 
+from attnviz.views.aggregate import POSITIONS, PositionMean, mean_by_position
 from attnviz.views.coloring import KEPT, Category, Coloring, color_points, colorings
 from attnviz.views.describe import (
     describe_absence,
@@ -14,7 +15,31 @@ from attnviz.views.describe import (
     score_phrases,
     show_text,
 )
-from attnviz.views.search import match_tokens
+from attnviz.views.heads_of_sequence import (
+    PAIRS,
+    Changes,
+    Column,
+    HeadsOfSequence,
+    PairNumbers,
+    has_pair,
+    has_words,
+    join_heads,
+    pair_numbers,
+    read_heads,
+)
+from attnviz.views.masks import find_first, find_punctuation
+from attnviz.views.nearest import NEAR, nearest_partners, partner_products
+from attnviz.views.order import Arrangement, arrange, head_numbers, read_number
+from attnviz.views.search import Vocabulary, count_sequences, match_tokens, read_vocabulary
+from attnviz.views.selection import (
+    Trait,
+    chosen_links,
+    count_kinds,
+    inside_box,
+    inside_outline,
+    read_traits,
+    selection_table,
+)
 from attnviz.views.sequence import (
     PARTNER,
     Exchange,
@@ -26,33 +51,69 @@ from attnviz.views.sequence import (
     read_exchange,
     strongest_lines,
 )
-from attnviz.views.wall import Tile, Wall, in_rows, prepare_wall, turn
+from attnviz.views.sequences import first_token, sequence_table
+from attnviz.views.wall import Tile, Wall, in_rows, look_closer, prepare_wall, turn
 
 __all__ = [
     "KEPT",
+    "NEAR",
+    "PAIRS",
     "PARTNER",
+    "POSITIONS",
+    "Arrangement",
     "Category",
+    "Changes",
     "Coloring",
+    "Column",
     "Exchange",
+    "HeadsOfSequence",
+    "PairNumbers",
+    "PositionMean",
     "Tile",
+    "Trait",
+    "Vocabulary",
     "Wall",
+    "arrange",
+    "chosen_links",
     "color_points",
     "colorings",
+    "count_kinds",
+    "count_sequences",
     "describe_absence",
     "describe_token",
     "excerpt",
+    "find_first",
+    "find_punctuation",
+    "first_token",
+    "has_pair",
     "has_point",
+    "has_words",
+    "head_numbers",
     "in_rows",
+    "inside_box",
+    "inside_outline",
+    "join_heads",
     "layer_name",
     "links",
+    "look_closer",
     "match_tokens",
+    "mean_by_position",
+    "nearest_partners",
+    "pair_numbers",
+    "partner_products",
     "patch_grids",
     "patch_name",
     "patch_weights",
     "prepare_wall",
     "present_points",
     "read_exchange",
+    "read_heads",
+    "read_number",
+    "read_traits",
+    "read_vocabulary",
     "score_phrases",
+    "selection_table",
+    "sequence_table",
     "show_text",
     "strongest_lines",
     "turn",

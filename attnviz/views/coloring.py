@@ -6,7 +6,6 @@ twelve keep a colour and the rest is "other". Adding a colouring is a function a
 ``PARTS`` if it is of use only where tokens differ in it; those of ``KEPT`` say how far to trust each point of a map.
 """
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray
+from attnviz.views.dimension import dimension_limit, dimension_title, dimension_values
+from attnviz.views.masks import is_punctuation
 
 __all__ = ["BINS", "KEPT", "MOST", "Category", "Coloring", "color_points", "colorings"]
 
@@ -53,6 +54,11 @@ class Coloring:
         """Whether the colour says query or key and nothing else."""
         return not self.categories and self.low == self.high == 0.0
 
+    def entries(self) -> NDArray[np.uint8]:
+        """Return which entry of the legend each point belongs to, ``(points,)``, where heads do not differ."""
+        entries: NDArray[np.uint8] = self.codes[0] if self.by_kind else self.codes[0] // 2
+        return entries
+
     def tally(self, shown: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many tokens have a shown point of each category; of numbers, the last entry counts those without one.
 
@@ -88,12 +94,14 @@ def color_points(
     Parameters
     ----------
     name
-        One of ``colorings(run)``.
+        One of ``colorings(run)``, or ``dimension:<d>``.
     heads
-        (layer, head) in the order of the tiles; only "norm" and those of ``KEPT`` differ between them.
+        (layer, head) in the order of the tiles; only "norm", dimensions and those of ``KEPT`` differ between them.
     map_name
         For those of ``KEPT``; of a map that does not know, every point is without a value.
     """
+    if (dimension := dimension_title(run, name)) is not None:
+        return _dimension(run, name, dimension, heads)
     title = colorings(run)[name]
     if name in KEPT:
         return _kept(run, name, heads, map_name)
@@ -176,6 +184,13 @@ def _norms(run: RunDirectory, title: str, heads: Sequence[tuple[int, int]]) -> C
     return _continuous(title, np.stack([run.norms(*head) for head in heads]))
 
 
+def _dimension(run: RunDirectory, name: str, title: str, heads: Sequence[tuple[int, int]]) -> Coloring:
+    """Bin one dimension of the vectors of all heads on one scale, with 0 in its middle."""
+    values = dimension_values(run, name, heads)
+    limit = dimension_limit(values)
+    return _continuous(title, values, limits=(-limit, limit))
+
+
 def _kept(run: RunDirectory, name: str, heads: Sequence[tuple[int, int]], map_name: str | None) -> Coloring:
     """Bin what a map keeps of each point from 0 to 1, so that colours compare between heads and maps."""
     if map_name is None or not run.has_faithfulness(map_name):
@@ -188,7 +203,7 @@ def _kept(run: RunDirectory, name: str, heads: Sequence[tuple[int, int]], map_na
 
 
 def _class_of(text: str) -> str:
-    return "punctuation" if all(unicodedata.category(c)[0] in "PS" for c in text) else "word"
+    return "punctuation" if is_punctuation(text) else "word"
 
 
 def _token_class(run: RunDirectory) -> "pd.Series":
@@ -207,12 +222,20 @@ def _text_length(run: RunDirectory) -> "pd.Series":
     return run.tokens["text"].str.len().where(run.tokens["modality"] == "text")
 
 
+def _relative_position(run: RunDirectory) -> "pd.Series":
+    """Return the place of each token in its stream of a sequence, from 0 for the first to 1 for the last."""
+    position = run.tokens["position"]
+    last = position.groupby([run.tokens["sequence_id"], run.tokens["stream"]]).transform("max")
+    return position / last.where(last > 0, 1)
+
+
 def _sequence_length(run: RunDirectory) -> "pd.Series":
     return run.sequences["num_tokens"].loc[run.tokens["sequence_id"]].reset_index(drop=True)
 
 
 TEXT: Table = {
     "position": ("Position", lambda run: run.tokens["position"]),
+    "relative_position": ("Relative position", _relative_position),
     "position_mod_5": ("Position mod 5", lambda run: run.tokens["position"] % 5),
     "special": ("Special / punctuation", _token_class),
     "length": ("Token length", _text_length),

@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 LONGEST = 28
+TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
+"""Characters that turn the direction of the text around them, or break its line."""
 
 
 def show_text(text: str, *, longest: int = LONGEST) -> str:
@@ -109,4 +111,6 @@ def _visible(character: str) -> str:
     code = ord(character)
     if code < 32:
         return chr(0x2400 + code)
+    if character in TURNS:
+        return "�"
     return "␡" if code == 127 else character

@@ -10,6 +10,7 @@ The layers of a stack (encoder, decoder, cross, a stage) lie together, with a li
 model runs a decoder's self and cross attention in turn: one compares a layer with the next of its kind.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -20,9 +21,10 @@ from attnviz.maps import align_heads
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray, LayerInfo
 
-__all__ = ["FILL", "Tile", "Wall", "in_rows", "prepare_wall", "turn"]
+__all__ = ["FILL", "Tile", "Wall", "in_rows", "lay_tiles", "look_closer", "prepare_wall", "turn"]
 
 FILL = 0.88  # of a tile's side; the rest is the space between neighbours
+FRAME = 0.95  # of a tile's side: how far a magnified head may reach
 ROOM = 0.2  # tiles, between two stacks
 
 
@@ -36,11 +38,12 @@ class Tile:
     column: int
     label: str  # of its layer, at the left of its row
     room: float = 0.0  # that lies between stacks above it
+    out: bool = False  # left out: it lies nowhere
 
     @property
     def center(self) -> tuple[float, float]:
-        """Its middle; y points up, so the first layer has the largest."""
-        return self.column + 0.5, -self.row - 0.5 - self.room
+        """Its middle; y points up, so the first row has the largest. NaN if it is left out."""
+        return (math.nan, math.nan) if self.out else (self.column + 0.5, -self.row - 0.5 - self.room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +54,24 @@ class Wall:
     points: FloatArray  # (tiles, points, dims), each head around 0 and within half a unit
 
     @property
+    def shown(self) -> tuple[Tile, ...]:
+        """The tiles that are not left out."""
+        return tuple(tile for tile in self.tiles if not tile.out)
+
+    @property
     def rows(self) -> int:
-        """How many layers lie below each other."""
-        return self.tiles[-1].row + 1
+        """How many rows of tiles lie below each other."""
+        return max(tile.row for tile in self.shown) + 1
 
     @property
     def height(self) -> float:
         """How high the wall is, in tiles."""
-        return 0.5 - self.tiles[-1].center[1]
+        return 0.5 - min(tile.center[1] for tile in self.shown)
 
     @property
     def columns(self) -> int:
-        """How many heads the widest layer has."""
-        return max(tile.column for tile in self.tiles) + 1
+        """How many tiles the widest row has."""
+        return max(tile.column for tile in self.shown) + 1
 
     @property
     def dims(self) -> int:
@@ -82,7 +90,7 @@ class Wall:
     def tile_at(self, x: float, y: float) -> int | None:
         """Return the number of the tile under a place, or None between the last tile and the edge."""
         away = np.abs(self.centers - np.array([x, y])).max(axis=1)
-        nearest = int(np.argmin(away))
+        nearest = int(np.argmin(np.nan_to_num(away, nan=np.inf)))
         return nearest if away[nearest] <= 0.5 else None
 
     def inside(self, window: tuple[float, float, float, float]) -> NDArray[np.int32]:
@@ -106,18 +114,24 @@ def prepare_wall(run: RunDirectory, name: str, *, alike: bool = False) -> Wall:
     DatasetError
         If the run has no such map or a file of it is missing.
     """
-    tiles: list[Tile] = []
     placed = []
-    for stack, (_, group) in enumerate(groupby(in_rows(run), key=_stack)):
-        infos = list(group)
-        layers = (run.coordinates(name, info.layer) for info in infos)
-        for info, heads in zip(infos, align_heads(layers) if alike else layers, strict=True):
-            row = tiles[-1].row + 1 if tiles else 0
-            tiles += [Tile(info.layer, head, row, head, info.label, ROOM * stack) for head in range(len(heads))]
+    for _, group in groupby(in_rows(run), key=_stack):
+        layers = (run.coordinates(name, info.layer) for info in group)
+        for heads in align_heads(layers) if alike else layers:
             placed += [_fit(points) for points in heads]
     points = np.stack(placed)
     points.setflags(write=False)
-    return Wall(tuple(tiles), points)
+    return Wall(lay_tiles(run), points)
+
+
+def lay_tiles(run: RunDirectory) -> tuple[Tile, ...]:
+    """Return where every head of a run lies on a wall, row by row."""
+    tiles: list[Tile] = []
+    for stack, (_, group) in enumerate(groupby(in_rows(run), key=_stack)):
+        for info in group:
+            row = tiles[-1].row + 1 if tiles else 0
+            tiles += [Tile(info.layer, head, row, head, info.label, ROOM * stack) for head in range(info.num_heads)]
+    return tuple(tiles)
 
 
 def in_rows(run: RunDirectory) -> list[LayerInfo]:
@@ -145,6 +159,16 @@ def turn(points: FloatArray, azimuth: float, elevation: float) -> FloatArray:
     right = [np.cos(a), 0, np.sin(a)]
     up = [np.sin(a) * np.sin(e), np.cos(e), -np.cos(a) * np.sin(e)]
     return np.asarray(points @ np.array([right, up], np.float32).T, np.float32)
+
+
+def look_closer(points: FloatArray, x: float, y: float, zoom: float) -> FloatArray:
+    """Magnify the same part of every head, ``(tiles, points, 2)``: what is around (x, y) fills the tile, the rest is NaN."""
+    if zoom <= 1.0:
+        return points
+    half = np.float32(FRAME / 2 / zoom)
+    middle = np.array([x, y], np.float32)
+    inside = (np.abs(points - middle) <= half).all(axis=-1)
+    return np.where(inside[..., None], (points - middle) * np.float32(zoom), np.float32(np.nan))
 
 
 def _fit(points: FloatArray) -> FloatArray:

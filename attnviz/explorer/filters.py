@@ -1,0 +1,77 @@
+"""What a session leaves out, finds and puts in order: the part of ``State`` that is about many points or heads at once."""
+
+import param
+
+__all__ = ["SCENE", "Filters"]
+
+SCENE = (
+    *("color", "kinds", "search", "how", "where", "case"),
+    *("hide_special", "hide_punctuation", "hide_first", "hidden"),
+)
+"""What decides which points are shown, and in which colours: the parameters that ``make_scene`` reads."""
+
+ARRANGES = ("order", "ascending", "least", "most")
+
+
+class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no usable types
+    """Search, masks, the legend's switches, the order of heads, and the window that all tiles share."""
+
+    how = param.Selector(
+        default="contains",
+        label="Match",
+        objects={"contains": "contains", "exactly": "exact", "begins with": "prefix", "pattern": "regex"},
+        doc="A pattern is a regular expression of RE2, such as ^un.*ed$. What is exact may have a word-start mark before it.",
+    )
+    where = param.Selector(
+        default="tokens",
+        label="Search in",
+        objects={"tokens": "tokens", "sequences": "sequences", "labels": "labels"},
+        doc="In tokens; in the whole text of their sequence; or in the columns that you gave for it.",
+    )
+    hide_punctuation = param.Boolean(default=False, label="Hide punctuation")
+    hide_first = param.Boolean(default=False, label="Hide first position")
+    hidden = param.String(
+        default="", regex=r"^(\d{1,3}(,\d{1,3})*)?$", doc="Numbers of the legend's entries that are left out"
+    )
+    order = param.Selector(
+        default="",
+        objects={"Layer and head": ""},
+        label="Order of heads",
+        doc="Lay the heads out by a number, row by row. Those of the shown map say how faithful it is to each head.",
+    )
+    ascending = param.Boolean(default=False, label="Lowest first")
+    least = param.Number(default=None, allow_None=True, doc="Heads below it are left out")
+    most = param.Number(default=None, allow_None=True, doc="Heads above it are left out")
+    find = param.String(default="", label="Find a sequence", doc="What the table of sequences is searched for")
+    local = param.Boolean(
+        default=False,
+        label="Same window in all heads",
+        doc="Drag and scroll inside the tiles: every tile shows the same part of its head.",
+    )
+    near_x = param.Number(default=0.0, bounds=(-0.5, 0.5), doc="The middle of the window that all tiles share")
+    near_y = param.Number(default=0.0, bounds=(-0.5, 0.5))
+    near_zoom = param.Number(default=1.0, bounds=(1.0, 1000.0))
+
+    FILTERS = (
+        *("how", "where", "hide_punctuation", "hide_first", "hidden"),
+        *ARRANGES,
+        *("find", "local", "near_x", "near_y", "near_zoom"),
+    )
+    """What of it the address of the page carries."""
+
+    def __init__(self) -> None:
+        self.arrival: tuple[float, float, float, float] | None = None  # which part of a head to show when it is opened
+        super().__init__()
+        self.param.watch(lambda *events: self.param.update(hidden=""), ["run", "color"])
+        self.param.watch(lambda *events: self.param.update(least=None, most=None), ["run", "order"])
+        self.param.watch(lambda *events: self.param.update(problem=""), list(ARRANGES))
+
+    @property
+    def hidden_entries(self) -> frozenset[int]:
+        """The numbers of the legend's entries whose points are left out."""
+        return frozenset(int(number) for number in self.hidden.split(",") if number)
+
+    def show_entry(self, number: int, shown: bool) -> None:
+        """Take the points of an entry of the legend in, or leave them out."""
+        hidden = self.hidden_entries - {number} if shown else self.hidden_entries | {number}
+        self.hidden = ",".join(map(str, sorted(hidden)))

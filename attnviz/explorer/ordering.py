@@ -1,0 +1,67 @@
+"""The controls of the wall: in which order heads lie, which of them are left out, and the window that all tiles share."""
+
+import numpy as np
+import panel as pn
+from panel.viewable import Viewer
+
+from attnviz.explorer import library
+from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.state import State
+from attnviz.explorer.style import sheet
+
+__all__ = ["HeadOrder"]
+
+STEPS = 100  # of the range of a number
+
+
+class HeadOrder(Viewer):  # type: ignore[misc]  # panel publishes no usable types
+    """Order, filter and shared window; shown with the wall only."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self.state = state
+        style = {"stylesheets": sheet(), "margin": 0}
+        order = pn.widgets.Select.from_param(
+            state.param.order, css_classes=["field"], sizing_mode="stretch_width", description=None, stylesheets=sheet()
+        )
+        self._upward = pn.widgets.Checkbox.from_param(state.param.ascending, css_classes=["tick"], stylesheets=sheet())
+        self._range = pn.widgets.RangeSlider(
+            label="Heads from … to", css_classes=["field"], sizing_mode="stretch_width", stylesheets=sheet()
+        )
+        self._range.param.watch(self._filter, "value_throttled")
+        local = pn.widgets.Checkbox.from_param(state.param.local, css_classes=["tick"], stylesheets=sheet())
+        shared = pn.Column(local, self._hint(state.param.local.doc), css_classes=["row"], **style)
+        self._box = pn.Column(order, self._upward, self._range, shared, css_classes=["group"], **style)
+        follow(state, ["run", "map", "order", "least", "most", "view"], act=self._show)
+        attempt(state, act=self._show)
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        """Return the controls."""
+        return self._box
+
+    @staticmethod
+    def _hint(text: str) -> pn.widgets.TooltipIcon:
+        return pn.widgets.TooltipIcon(value=text, css_classes=["hint"], stylesheets=sheet(), margin=0)
+
+    def _show(self) -> None:
+        """Offer the range of the chosen number."""
+        state = self.state
+        self._box.visible = state.view == "all"
+        ordered = bool(state.order) and state.map is not None
+        self._upward.visible = self._range.visible = ordered
+        if not ordered:
+            return
+        values = library.number(state.directory, state.order, state.map).to_numpy(np.float64)
+        known = values[np.isfinite(values)]
+        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+        high = high if high > low else low + 1.0
+        chosen = tuple(
+            float(np.clip(end if limit is None else limit, low, high))
+            for limit, end in ((state.least, low), (state.most, high))
+        )
+        self._range.param.update(start=low, end=high, step=(high - low) / STEPS, format="0.00", value=chosen)
+
+    def _filter(self, *events: object) -> None:
+        low, high = self._range.value_throttled
+        least, most = low if low > self._range.start else None, high if high < self._range.end else None
+        self.state.param.update(least=least, most=most)
