@@ -2,6 +2,8 @@
 PYTHON ?= python3
 PORT ?= 5006
 BIN := .venv/bin
+# Two processes of one thread each; the tests of a file share what they make.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 export HF_HUB_OFFLINE = 1
 
 .PHONY: setup demo test test-all lint bench clean
@@ -19,11 +21,11 @@ demo: setup
 
 test: setup
 	$(BIN)/python tests/browser/chromium.py
-	$(BIN)/pytest -m 'not slow'
+	$(PYTEST) -m 'not slow'
 
 test-all: setup
 	$(BIN)/python tests/browser/chromium.py
-	$(BIN)/pytest
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -65,9 +65,7 @@ class TokenSequence:
     patch_col: NDArray[np.int16]
     truncated: bool = False  # whether the text was longer than what the model takes
     streams: Mapping[str, int] = field(default_factory=dict)  # tokens of each stream, in order; empty: all are of one
-    is_image: NDArray[np.bool_] | None = (
-        None  # where a sequence mixes text and image; None: all as the model's modality
-    )
+    is_image: NDArray[np.bool_] | None = None  # where text and image mix; None: all as the model's modality
     is_generated: NDArray[np.bool_] | None = None  # written by the model; None: no token is
 
     def __len__(self) -> int:
@@ -98,9 +96,7 @@ class Terms:
     by_place: FloatArray | None = None  # (heads, places, places): bias of two places of a window, or of an image
     place: NDArray[np.int32] | None = None  # (positions,): where in its window a position stands; None: where it is
     group: NDArray[np.int32] | None = None  # (positions,): a query sees the keys of its group alone
-    rotation: FloatArray | None = (
-        None  # (2, positions, head_dim): the RoPE that stored vectors lack: cosines, signed sines
-    )
+    rotation: FloatArray | None = None  # (2, positions, head_dim): the RoPE that vectors lack: cosines, signed sines
     partner: NDArray[np.int32] | None = None  # (head_dim,): with which dimension RoPE turns each
 
     def of_head(self, head: int) -> "Terms":

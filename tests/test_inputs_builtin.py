@@ -15,6 +15,16 @@ def test_unknown_builtin_names_the_nearest():
         read("builtin:digit", options=options(), seed=0)
 
 
+@pytest.fixture
+def some_packages(monkeypatch):
+    """Less to parse: numpy, scipy and torch hold most of it."""
+    monkeypatch.setattr(docs, "_PACKAGES", ("networkx", "pandas", "pyarrow", "sklearn"))
+    docs.harvest.cache_clear()
+    yield
+    docs.harvest.cache_clear()
+
+
+@pytest.mark.usefixtures("some_packages")
 def test_docs_are_many_different_prose_sentences():
     inputs = read("builtin:docs", options=options(), seed=0)
     found = texts(inputs)

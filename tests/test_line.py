@@ -13,6 +13,7 @@ from attnviz.capturing import capture, inspect
 from attnviz.capturing.transformers import watch
 from attnviz.errors import AttnvizError, CaptureError, DatasetError, InputError
 from attnviz.models import load
+from attnviz.models.transformers_text import TextModel
 from attnviz.pipeline import vectors as shards
 from attnviz.types import ModelSpec, Record
 from attnviz.views import prepare_wall
@@ -270,6 +271,11 @@ def test_a_module_can_be_given_texts(tmp_path, own, batches):
     assert not (tmp_path / "other").exists()
 
 
+def test_a_module_of_double_precision_makes_a_run(tmp_path, own, batches):
+    run = attnviz.capture(own.double(), batches, out=tmp_path / "run", maps=["pca"])
+    assert run.manifest.model.dtype == "float64"
+
+
 def test_a_module_without_attention_is_refused(tmp_path):
     with pytest.raises(CaptureError, match="no softmax attention was seen"):
         attnviz.capture(torch.nn.Linear(3, 3), [torch.zeros(2, 3)], out=tmp_path / "run")
@@ -289,6 +295,26 @@ def test_a_batch_that_does_not_fit_runs_in_halves(tmp_path, monkeypatch, caplog,
     halves = make(tmp_path / "halves", tiny.TEXT_CONFIGS["llama"](), maps=("pca",))
     assert "runs in halves" in caplog.text
     assert halves.num_tokens == whole.num_tokens
+    for head in range(4):
+        np.testing.assert_allclose(halves.vectors(1, head).query, whole.vectors(1, head).query, atol=1e-5)
+
+
+def test_a_batch_whose_inputs_do_not_fit_leaves_the_one_before_as_it_is(tmp_path, monkeypatch):
+    whole = make(tmp_path / "whole", tiny.TEXT_CONFIGS["llama"](), maps=("pca",), capture={"batch_tokens": 96})
+    collate, ran = TextModel.collate, []
+
+    def small(self, sequences):
+        if len(sequences) > 1 and ran:
+            raise MemoryError
+        return collate(self, sequences)
+
+    def noted(*given, **options):
+        ran.append(given)
+        return capture(*given, **options)
+
+    monkeypatch.setattr(TextModel, "collate", small)
+    monkeypatch.setattr(shards, "capture", noted)
+    halves = make(tmp_path / "halves", tiny.TEXT_CONFIGS["llama"](), maps=("pca",), capture={"batch_tokens": 96})
     for head in range(4):
         np.testing.assert_allclose(halves.vectors(1, head).query, whole.vectors(1, head).query, atol=1e-5)
 

@@ -4,28 +4,19 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
 from attnviz.errors import InputError, MissingExtraError, ModelError
+from attnviz.models import generating, load, transformers_mixed
+from attnviz.models.transformers_mixed import LlavaLike, TwoTowers
+from attnviz.models.transformers_seq2seq import EncoderDecoder
+from attnviz.models.transformers_text import TextModel
+from attnviz.pipeline.prepare import Prepared, token_table
 from attnviz.types import ModelSpec, Record
+from tests import tiny
+from tests.tiny import SPEC
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("timm")
-
-from attnviz.models import generating, load, transformers_mixed  # noqa: E402
-from attnviz.models.transformers_mixed import LlavaLike, TwoTowers  # noqa: E402
-from attnviz.models.transformers_seq2seq import EncoderDecoder  # noqa: E402
-from attnviz.models.transformers_text import TextModel  # noqa: E402
-from attnviz.pipeline.prepare import Prepared, token_table  # noqa: E402
-from tests import tiny  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
-SPEC = ModelSpec("tiny/model", device="cpu")
 TEXT, PAIR = tiny.SENTENCES[3], tiny.SENTENCES[1]
 
 
@@ -295,7 +286,7 @@ def test_siglip_reads_its_padding_as_it_was_trained():
 
 @pytest.mark.parametrize("strategy", ["default", "full"])
 def test_llava_reads_patches_among_its_words(strategy):
-    model = tiny.llava(strategy)
+    model = tiny.two_towers("llava", vision_feature_select_strategy=strategy)
     sequence = model.encode(record("the cat <image> sat", image=photo()))
     kept = 16 + (strategy == "full")
     assert sequence.streams == {"vision": 17, "language": kept + 5}
@@ -307,7 +298,7 @@ def test_llava_reads_patches_among_its_words(strategy):
 
 
 def test_padding_changes_nothing_of_llava():
-    model = tiny.llava("default")
+    model = tiny.two_towers("llava")
     sequences = [model.encode(record(text, image=photo(n))) for n, text in enumerate(tiny.SENTENCES[:3], 20)]
     together = model.forward(model.collate(sequences))
     for row, sequence in enumerate(sequences):
@@ -317,7 +308,7 @@ def test_padding_changes_nothing_of_llava():
 
 
 def test_llava_puts_the_image_first_and_keeps_it_whole():
-    model = tiny.llava("default")
+    model = tiny.two_towers("llava")
     assert model.encode(record("the cat", image=photo())).is_image[17:].tolist()[1:17] == [True] * 16
     with pytest.raises(InputError, match=r"10 tokens do not hold the 16 of its image.*data\.max_length"):
         model.encode(record("the cat", image=photo()), max_length=10)
@@ -333,7 +324,7 @@ def test_models_of_both_ask_for_both(given):
 
 @pytest.mark.parametrize(("made", "kind"), [("clip", TwoTowers), ("siglip", TwoTowers), ("llava", LlavaLike)])
 def test_models_of_both_come_from_a_folder(made, kind, tmp_path):
-    model = tiny.llava("default") if made == "llava" else tiny.two_towers(made)
+    model = tiny.two_towers(made)
     model.module.save_pretrained(tmp_path)
     tiny.mixed_processor(made).save_pretrained(tmp_path)
     loaded = load(ModelSpec(str(tmp_path), device="cpu"))
@@ -346,7 +337,7 @@ def test_models_of_both_come_from_a_folder(made, kind, tmp_path):
 
 @pytest.mark.parametrize("made", ["clip", "siglip", "llava"])
 def test_inputs_are_those_of_the_models_own_processor(made):
-    model = tiny.llava("default") if made == "llava" else tiny.two_towers(made)
+    model = tiny.two_towers(made)
     text = "the cat <image> sat" if made == "llava" else TEXT
     more = {"padding": "max_length", "max_length": 24} if made == "siglip" else {}
     own = tiny.mixed_processor(made)(text=text, images=photo()(), return_tensors="pt", **more)

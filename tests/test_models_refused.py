@@ -5,25 +5,15 @@ import re
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
 from attnviz.errors import InputError, ModelError
+from attnviz.models import load
+from attnviz.models.transformers_text import TextModel
 from attnviz.types import ModelSpec, Record
-
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("timm")
-
-from attnviz.models import load  # noqa: E402
-from attnviz.models.transformers_text import TextModel  # noqa: E402
-from tests import tiny  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-
-SPEC = ModelSpec("tiny/model", device="cpu")
+from tests import tiny
+from tests.tiny import SPEC
 
 
 def broken(tmp_path, *, without=(), **config):

@@ -3,24 +3,18 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import timm
+import torch
+import transformers
+from sklearn import model_selection
 
 from attnviz.inputs import DataOptions, read
 from attnviz.pipeline.checking import check_model
 from attnviz.resources import resource
 from attnviz.types import ModelSpec
 
-torch = pytest.importorskip("torch")
-timm = pytest.importorskip("timm")
-transformers = pytest.importorskip("transformers")
-model_selection = pytest.importorskip("sklearn.model_selection")
-
 DIGITS = resource("data", "models", "digits-vit")
 LLAMA = resource("data", "models", "docs-llama")
-
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +124,7 @@ def test_docs_llama_predicts_sentences_better_than_their_own_word_counts(llama, 
     assert mean_loss(llama, sentences) < unigram - 0.2
 
 
+@pytest.mark.slow
 def test_docs_llama_predicts_docstrings_better_than_word_pairs(llama):
     # Everyday sentences cannot show this: on builtin:sentences the model loses to word pairs (5.53 against 5.30 for pairs
     # of docstrings, 5.08 for pairs of half the sentences on the other half). So it is shown on its own kind of text, 3.29 against

@@ -222,7 +222,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(finished, recipe, tmp_path, stag
 
 def test_a_run_killed_from_outside_resumes(finished, recipe, tmp_path):
     """As a user does it: kill -9 while maps are made, then the same command."""
-    recipe["maps"] |= {f"again_{i}": {"method": "pca"} for i in range(8)}
+    recipe["maps"] |= {f"again_{i}": {"method": "pca"} for i in range(4)}
     (tmp_path / "r.json").write_text(json.dumps(recipe))
     out = tmp_path / "killed"
     script = (
@@ -235,10 +235,10 @@ def test_a_run_killed_from_outside_resumes(finished, recipe, tmp_path):
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert "again_7" not in attnviz.open(out).maps
+    assert "again_3" not in attnviz.open(out).maps
     attnviz.run(recipe, out=out, workers=1)
     assert digests(finished.path).items() <= digests(out).items()
-    assert len(attnviz.open(out).maps) == 10
+    assert len(attnviz.open(out).maps) == 6
 
 
 def test_another_recipe_into_the_same_folder_names_the_keys(finished, recipe):

@@ -1,7 +1,7 @@
 """The README is true: its commands and its Python are executed, its links exist.
 
-They run in an empty folder as written, with less data: ``attnviz run`` gets a few overrides appended. ``make`` targets are looked
-up, not run, since this test is itself run by one of them.
+They run in an empty folder as written, with less data: ``attnviz run`` gets a few overrides appended, and maps get few epochs.
+``make`` targets are looked up, not run, since this test is itself run by one of them.
 """
 
 import re
@@ -60,7 +60,7 @@ def execute(place, monkeypatch, capsys):
         if words[:2] == ["attnviz", "run"]:
             words[3:3] = [*LESS[words[2]], "--workers=1"]
             words += ["model.id=model"] if words[2] == "reviews.toml" else []
-        words += ["--workers=1"] if words[1] == "project" else []
+        words += ["n_epochs=11", "--workers=1"] if words[1] == "project" else []
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit) as ended:
             main()

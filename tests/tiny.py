@@ -8,14 +8,18 @@ import torch
 import transformers
 from safetensors.torch import save_file
 
+from attnviz.models.families.language import drawn
+from attnviz.models.families.pairs import processor as mixed_processor
+from attnviz.models.families.pairs import tiny as two_towers
 from attnviz.models.families.words import SENTENCES, WORDS, tokenizer
 from attnviz.models.timm_images import TimmModel
 from attnviz.models.transformers_images import ImageModel
-from attnviz.models.transformers_mixed import LlavaLike, TwoTowers
 from attnviz.models.transformers_text import TextModel
 from attnviz.types import ModelSpec
 
-__all__ = ["SENTENCES", "WORDS", "tokenizer"]  # beside what is defined here
+__all__ = ["SENTENCES", "WORDS", "mixed_processor", "tokenizer", "two_towers"]  # beside what is defined here
+
+SPEC = ModelSpec("tiny/model", device="cpu")
 
 
 def _sizes(**more: object) -> dict:
@@ -48,13 +52,7 @@ TEXT_CONFIGS = {
 
 
 def module(config: transformers.PreTrainedConfig, factory: type = transformers.AutoModel) -> torch.nn.Module:
-    """A model with weights large enough that its attention is not flat."""
-    torch.manual_seed(0)
-    made = factory.from_config(config).eval()
-    with torch.no_grad():
-        for weight in made.parameters():
-            weight.normal_(std=0.3)
-    return made
+    return drawn(config, factory).eval()
 
 
 def text_model(family: str) -> TextModel:
@@ -92,59 +90,6 @@ def seq2seq_head(family: str) -> torch.nn.Module:
 
 def causal_head(family: str) -> torch.nn.Module:
     return module(TEXT_CONFIGS[family](), transformers.AutoModelForCausalLM)
-
-
-def _vision_sizes() -> dict:
-    return {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 48,
-        "image_size": 16,
-        "patch_size": 4,
-    }
-
-
-MIXED_CONFIGS = {
-    "clip": lambda: transformers.CLIPConfig(
-        text_config=_sizes(eos_token_id=3, bos_token_id=2), vision_config=_vision_sizes(), projection_dim=16
-    ),
-    "siglip": lambda: transformers.SiglipConfig(
-        text_config=_sizes(max_position_embeddings=24), vision_config=_vision_sizes()
-    ),
-    "llava": lambda: transformers.LlavaConfig(
-        text_config=transformers.LlamaConfig(**_sizes(num_key_value_heads=2, vocab_size=41)),
-        vision_config=transformers.CLIPVisionConfig(**_vision_sizes()),
-        image_token_id=len(tokenizer()),
-    ),
-}
-
-
-def mixed_processor(family: str) -> transformers.ProcessorMixin:
-    sides = {"height": 16, "width": 16}
-    words = tokenizer()
-    if family == "llava":
-        words.add_tokens(["<image>"], special_tokens=True)
-        images = transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=sides)
-        return transformers.LlavaProcessor(
-            images, words, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1
-        )
-    if family == "siglip":
-        words.model_max_length = 24
-        return transformers.SiglipProcessor(transformers.SiglipImageProcessor(size=sides), words)
-    return transformers.CLIPProcessor(
-        transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=sides), words
-    )
-
-
-def two_towers(family: str) -> TwoTowers:
-    return TwoTowers(module(MIXED_CONFIGS[family]()), mixed_processor(family), ModelSpec(f"tiny/{family}"))
-
-
-def llava(strategy: str = "default") -> LlavaLike:
-    config = MIXED_CONFIGS["llava"]()
-    config.vision_feature_select_strategy = strategy
-    return LlavaLike(module(config), mixed_processor("llava"), ModelSpec("tiny/llava"))
 
 
 def hf_vit() -> ImageModel:

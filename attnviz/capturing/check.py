@@ -26,7 +26,7 @@ from attnviz.types import FloatArray, LayerInfo, LayerVectors, TokenSequence
 
 __all__ = ["EXACT", "LONG", "ROUNDED", "LayerCheck", "attended_tokens", "check", "inspect", "require_exact"]
 
-EXACT = {"float32": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
+EXACT = {"float64": 1e-5, "float32": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
 """Largest accepted difference of an attention weight, by the model's own dtype (a few units of its last place)."""
 
 ROUNDED = 1e-2
@@ -153,7 +153,8 @@ def check(
     Parameters
     ----------
     sequences
-        As for ``inspect``. Of a sequence of more than ``LONG`` tokens the outputs of attention are compared, not its weights.
+        As for ``inspect``, at least one of them of at most ``LONG`` tokens. Of longer ones the outputs of attention are compared,
+        not its weights.
     layers
         What to check; what ``inspect`` finds, if not given.
     dtype
@@ -229,6 +230,7 @@ def _long(
     found: list[tuple[float, float]] = []
 
     def see(call: Call) -> None:
+        """Add how far the next layer's output is off, exact and stored."""
         info = layers[len(found)]
         windows = model.windows.get(info.name)
         vectors = layer_vectors(call, info, batch, torch.float32, windows=windows)
@@ -267,6 +269,7 @@ def _own_weights(
     batch = model.collate(sequences)
 
     def see(call: Call) -> None:
+        """Add the next layer's weights of each sequence."""
         info = layers[len(found)]
         windows = model.windows.get(info.name)
         lengths = zip(batch.lengths[info.query_stream], batch.lengths[info.key_stream], strict=True)

@@ -11,7 +11,10 @@ from typing import Literal, Protocol
 
 import torch
 
-__all__ = ["Backend", "Call", "See", "Unrotated", "added_to_logits"]
+__all__ = ["HIDDEN", "Backend", "Call", "See", "Unrotated", "added_to_logits"]
+
+HIDDEN = -9e3
+"""What is added to a logit that may not count is less: models say -inf, the least float or -1e4; biases stay above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +31,10 @@ class Call:
     chunk: int | None = None
     softcap: float | None = None
     sinks: torch.Tensor | None = None  # (heads,): a logit of each head that no key has
-    added: torch.Tensor | None = (
-        None  # broadcasts to weights: position bias, and -inf or less than -1e4 where a key is hidden
-    )
+    added: torch.Tensor | None = None  # broadcasts to weights: a bias, less than HIDDEN where a key is hidden
     weights: torch.Tensor | None = None  # the model's own, (batch, heads, queries, keys), where asked for
     output: torch.Tensor | None = None  # (batch, heads, queries, value_dim), where the model's own is at hand
-    unrotated: "Callable[[], Unrotated | None] | None" = (
-        None  # None: nothing was turned; gives None: not as the last step
-    )
+    unrotated: "Callable[[], Unrotated | None] | None" = None  # None: nothing was turned; gives None: not as last step
 
 
 @dataclass(frozen=True, slots=True)

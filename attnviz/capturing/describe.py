@@ -14,16 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from attnviz.attention import visible
-from attnviz.capturing.contract import Call
+from attnviz.capturing.contract import HIDDEN, Call
 from attnviz.errors import CaptureError
 from attnviz.models import Batch
 from attnviz.types import FloatArray, LayerInfo, Terms
 
 __all__ = ["Seen", "describe", "numbered"]
 
-_HIDDEN = (
-    -9e3
-)  # what is added to a logit that may not count: models say -inf, the least float or -1e4; biases stay above
 _HIDDEN_IN_WINDOW = -50.0  # Swin says -100, to which its bias is added
 _SAME = 1e-5  # of the largest bias: differences below are rounding
 
@@ -154,7 +151,7 @@ def _seen(call: Call, queries: tuple[int, ...], keys: tuple[int, ...], *, causal
     added = call.added[(None,) * (4 - call.added.ndim)]
     added = torch.broadcast_to(added, (len(queries), added.shape[1], *_padded(call)))[row]
     values = _numpy(added[:, :high, :wide])
-    shown = values > _HIDDEN
+    shown = values > HIDDEN
     if not (shown == shown[0]).all():
         raise CaptureError(f"{call.name} hides other keys from one head than from another, which attnviz cannot keep.")
     return Seen(shown[0], values if values[:, shown[0]].any() else None)

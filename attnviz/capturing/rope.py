@@ -73,6 +73,7 @@ def rotations(module: torch.nn.Module, note: Callable[[Rotation], None]) -> Iter
 
 def _noting(original: Callable[..., Any], note: Callable[[Rotation], None]) -> Callable[..., Any]:
     def apply(*args: Any, **options: Any) -> Any:
+        """Return what the original returns."""
         result = original(*args, **options)
         if isinstance(result, tuple) and len(result) == 2 and len(args) >= 4 and args[2].ndim == 3:
             kinds = ("query", "key")

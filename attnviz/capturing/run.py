@@ -110,9 +110,10 @@ def layer_vectors(
     }
     for name, values in columns.items():
         low, high = (float(extreme) for extreme in values.aminmax())
-        if not -torch.finfo(dtype).max <= low <= high <= torch.finfo(dtype).max:  # nor is NaN within
+        kept = dtype if name in ("query", "key") else torch.float32
+        if not -torch.finfo(kept).max <= low <= high <= torch.finfo(kept).max:  # nor is NaN within
             raise CaptureError(
-                f"Layer {info.label} ({info.name}) has {name} values from {low:.3g} to {high:.3g}, not finite in {dtype}. Set "
+                f"Layer {info.label} ({info.name}) has {name} values from {low:.3g} to {high:.3g}, not finite in {kept}. Set "
                 "capture.dtype = 'float32'; if it stays so, set model.dtype = 'float32'."
             )
     vectors = {name: columns[name].to(dtype) for name in ("query", "key")}

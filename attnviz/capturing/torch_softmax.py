@@ -16,12 +16,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from attnviz.capturing.contract import Call, See
+from attnviz.capturing.contract import HIDDEN, Call, See
 from attnviz.capturing.torch_sdpa import opened_functions
 
 __all__ = ["watch"]
 
-_HIDDEN = -9e3  # hides a key when added: models write -10,000, the smallest number of their dtype, or -inf
 _ROUNDING = 1e-6  # of a logit: a smaller difference is the order in which it was computed
 
 _PRODUCTS = frozenset({"matmul", "bmm", "baddbmm", "einsum"})
@@ -129,7 +128,7 @@ class _Watcher(TorchFunctionMode):
             return None
         added = given - bare
         rounding = added.abs() <= _ROUNDING * bare.abs()
-        return _Weights(split, added.masked_fill(rounding, 0.0).masked_fill(added <= _HIDDEN, -torch.inf))
+        return _Weights(split, added.masked_fill(rounding, 0.0).masked_fill(added <= HIDDEN, -torch.inf))
 
     def _meets(
         self, source: _Weights, operands: tuple[torch.Tensor, torch.Tensor] | None, output: torch.Tensor | None

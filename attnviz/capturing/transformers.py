@@ -70,6 +70,7 @@ def _registered(inner: str) -> str:
     def attention(
         module: torch.nn.Module, query: Any, key: Any, value: Any, attention_mask: Any, **options: Any
     ) -> Any:
+        """Return what ``inner`` returns: the output, and weights where it has them."""
         delegate = ALL_ATTENTION_FUNCTIONS[inner] if inner in ALL_ATTENTION_FUNCTIONS else _own_eager(module)
         output, weights = delegate(module, query, key, value, attention_mask, **options)
         _watching.get().see(_call(module, (query, key, value), attention_mask, options, (output, weights)))

@@ -46,7 +46,7 @@ def load(spec: ModelSpec, *, generate: int = 0) -> LoadedModel:
         require("timm", "capture")
         from attnviz.models import timm_images
 
-        _require_no_text(spec, generate)
+        _require_no_writing(spec, generate)
         _require_whole(spec)
         return timm_images.load(spec, place)
     require("transformers", "capture")
@@ -65,10 +65,10 @@ def _of_transformers(spec: ModelSpec, place: str, generate: int) -> LoadedModel:
     if (reason := refusal(config)) is not None:
         raise ModelError(f"{spec.id} is refused: {reason}. `attnviz check --all-families` lists what works.")
     if transformers_mixed.reads_both(config):
-        _require_no_text(spec, generate)
+        _require_no_writing(spec, generate)
         return transformers_mixed.load(spec, place)
     if transformers_images.reads_images(spec, place):
-        _require_no_text(spec, generate)
+        _require_no_writing(spec, generate)
         return transformers_images.load(spec, place)
     if getattr(config, "is_encoder_decoder", False):
         return transformers_seq2seq.load(spec, place, generate=generate)
@@ -88,7 +88,7 @@ def _require_sound(spec: ModelSpec, place: str) -> None:
         )
 
 
-def _require_no_text(spec: ModelSpec, generate: int) -> None:
+def _require_no_writing(spec: ModelSpec, generate: int) -> None:
     if generate:
         raise ModelError(
             f"{spec.id} reads images, and capture.generate = {generate} is for models of text alone. Set it to 0."

@@ -16,7 +16,6 @@ __all__ = [
     "Batch",
     "LoadedModel",
     "decoded",
-    "image_sequence",
     "picture",
     "place_model",
     "resolved_dtype",
@@ -109,22 +108,6 @@ def resolved_dtype(module: torch.nn.Module) -> str:
         if weight.is_floating_point():
             sizes[str(weight.dtype).removeprefix("torch.")] += weight.numel()
     return sizes.most_common(1)[0][0] if sizes else "float32"
-
-
-def image_sequence(record: Record, *, prefix: tuple[str, ...], grid: tuple[int, int]) -> TokenSequence:
-    """Return the tokens of a patchified image: special tokens first, then patches row by row, named ``row,column``."""
-    rows, cols = np.indices(grid, dtype=np.int16).reshape(2, -1)
-    none = np.full(len(prefix), -1, np.int16)
-    total = len(prefix) + rows.size
-    return TokenSequence(
-        record=record,
-        texts=(*prefix, *(f"{row},{col}" for row, col in zip(rows, cols, strict=True))),
-        input_ids=np.full(total, -1, np.int32),
-        is_special=np.arange(total) < len(prefix),
-        segment=np.zeros(total, np.int8),
-        patch_row=np.concatenate([none, rows]),
-        patch_col=np.concatenate([none, cols]),
-    )
 
 
 def decoded(record: Record) -> NDArray[np.uint8]:

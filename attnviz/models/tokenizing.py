@@ -9,9 +9,20 @@ import torch
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
-from attnviz.types import ModelInfo, Record
+from attnviz.types import ModelInfo, Record, TokenSequence
 
-__all__ = ["Tokens", "prepared", "require_text", "shown", "token_device", "tokenize", "tokens_at_most"]
+__all__ = [
+    "Tokens",
+    "padded",
+    "prepared",
+    "require_text",
+    "require_tokens",
+    "shown",
+    "text_sequence",
+    "token_device",
+    "tokenize",
+    "tokens_at_most",
+]
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings")
 
@@ -34,7 +45,7 @@ def prepared(tokenizer: Any, module: Any, name: str) -> Any:
     ModelError
         If it knows more tokens than the model.
     """
-    rows = getattr(embedding(module), "num_embeddings", None)
+    rows = getattr(_embedding(module), "num_embeddings", None)
     if rows is not None and len(tokenizer) > rows:
         raise ModelError(
             f"The tokenizer of {name} has {len(tokenizer):,} tokens but the model only {rows:,}: they do not belong "
@@ -76,6 +87,40 @@ def require_text(record: Record, info: ModelInfo) -> str:
     return record.text
 
 
+def require_tokens(record: Record, tokens: Tokens) -> None:
+    """Raise ``InputError`` if a record's text gave none."""
+    if not tokens.ids.size:
+        raise InputError(f"{record.reference} gives no token: its text is empty. Give every row a text.")
+
+
+def text_sequence(record: Record, tokens: Tokens, tokenizer: Any) -> TokenSequence:
+    """Return the tokens of a record's text as a sequence. Raises ``InputError`` if there are none."""
+    require_tokens(record, tokens)
+    nowhere = np.full(tokens.ids.size, -1, np.int16)
+    return TokenSequence(
+        record=record,
+        texts=shown(tokenizer, tokens.ids),
+        input_ids=tokens.ids,
+        is_special=tokens.is_special,
+        segment=tokens.segment,
+        patch_row=nowhere,
+        patch_col=nowhere,
+        truncated=tokens.truncated,
+    )
+
+
+def padded(
+    rows: Sequence[NDArray[np.integer]], width: int, filler: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows filled up on the right, and where they hold something: ``(rows, width)`` each."""
+    values = np.full((len(rows), width), filler, np.int64)
+    mask = np.zeros(values.shape, np.int64)
+    for index, row in enumerate(rows):
+        values[index, : row.size] = row
+        mask[index, : row.size] = 1
+    return torch.from_numpy(values).to(device), torch.from_numpy(mask).to(device)
+
+
 def tokens_at_most(config: Any, tokenizer: Any) -> int | None:
     """Return how many tokens the model takes; tokenizers without a limit claim 10³⁰, which is no limit."""
     positions = next((found for name in _POSITIONS if (found := getattr(config, name, None))), None)
@@ -85,7 +130,7 @@ def tokens_at_most(config: Any, tokenizer: Any) -> int | None:
     return min(limits, default=None)
 
 
-def embedding(module: Any) -> Any | None:
+def _embedding(module: Any) -> Any | None:
     """Return a model's table of tokens; None where it has none (CANINE hashes characters)."""
     try:
         return getattr(module, "text_model", module).get_input_embeddings()
@@ -95,7 +140,7 @@ def embedding(module: Any) -> Any | None:
 
 def token_device(module: Any) -> torch.device:
     """Return where token ids belong: with a device map, parts of a model are on different devices."""
-    table = embedding(module)
+    table = _embedding(module)
     found: torch.device = next((module if table is None else table).parameters()).device
     return found
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
-from attnviz.models.loaded import Batch, stream_lengths
+from attnviz.models.loaded import Batch, resolved_dtype, stream_lengths
 from attnviz.types import ModelInfo, Record, TokenSequence
 
 __all__ = ["TorchModel", "sequences_of_batches"]
@@ -50,15 +50,13 @@ class TorchModel:
     def __init__(self, module: torch.nn.Module, batches: Iterable[Given], name: str) -> None:
         self.module: Any = module
         self.batches = [_named(batch) for batch in batches]
-        weights = list(module.parameters())
-        dtype = str(weights[0].dtype).removeprefix("torch.") if weights else "float32"
         self.info = ModelInfo(
             id=name,
             library="torch",
             architecture=type(module).__name__,
             modality="text",
-            dtype=dtype,
-            num_parameters=sum(weight.numel() for weight in weights),
+            dtype=resolved_dtype(module),
+            num_parameters=sum(weight.numel() for weight in module.parameters()),
         )
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:

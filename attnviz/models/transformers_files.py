@@ -10,16 +10,16 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
 
 from attnviz.errors import MissingExtraError, ModelError
-from attnviz.models.loaded import wanted_dtype
-from attnviz.types import ModelSpec
+from attnviz.models.loaded import resolved_dtype, wanted_dtype
+from attnviz.types import ModelInfo, ModelSpec
 
-__all__ = ["from_pretrained", "load_weights"]
+__all__ = ["from_pretrained", "info_of", "load_weights"]
 
 _UNUSED = re.compile(r"pooler|position_ids|\bmask_token\b")  # never part of the last hidden state
 _ADVICE = "Give a hub id, a folder with config.json and model.safetensors, package:NAME/FOLDER or builtin:NAME."
@@ -88,6 +88,22 @@ def load_weights(factory: Any, spec: ModelSpec, place: str) -> Any:
         _require_installed("accelerate", "model.device_map" if spec.device_map else "model.quantize")
         options["device_map"] = spec.device_map or {"": _gpu(spec)}
     return from_pretrained(factory, spec, place, **options)
+
+
+def info_of(
+    module: Any, spec: ModelSpec, modality: Literal["text", "image", "text+image"], grid: tuple[int, int] | None = None
+) -> ModelInfo:
+    """Return which model of transformers this is; ``grid`` has the patch rows and columns of images."""
+    return ModelInfo(
+        id=spec.id,
+        library="transformers",
+        architecture=type(module).__name__,
+        modality=modality,
+        revision=spec.revision or getattr(module.config, "_commit_hash", None),
+        dtype=resolved_dtype(module),
+        num_parameters=sum(weight.numel() for weight in module.parameters()),
+        grid=grid,
+    )
 
 
 def _quantization(spec: ModelSpec) -> Any:

@@ -16,10 +16,10 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_MAPPING_NAMES
 
 from attnviz.errors import InputError, ModelError
 from attnviz.models.images import Layout, Stage, blank_image, image_tokens, require_image
-from attnviz.models.loaded import Batch, decoded, picture, place_model, resolved_dtype, stream_lengths
-from attnviz.models.transformers_files import from_pretrained, load_weights
+from attnviz.models.loaded import Batch, decoded, picture, place_model, stream_lengths
+from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
 from attnviz.models.transformers_layouts import REFUSED, layout_of, refuse
-from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
+from attnviz.types import ModelSpec, Record, TokenSequence
 
 __all__ = ["ImageModel", "PatchesModel", "image_model", "load", "reads_images"]
 
@@ -66,16 +66,7 @@ class ImageModel:
             module.config.mask_ratio = 0.0  # outside its training it sees the whole image
         self.layout = self._layout()
         self.windows: Mapping[str, NDArray[np.int32]] = self.layout.windows
-        self.info = ModelInfo(
-            id=spec.id,
-            library="transformers",
-            architecture=type(module).__name__,
-            modality="image",
-            revision=spec.revision or getattr(module.config, "_commit_hash", None),
-            dtype=resolved_dtype(module),
-            num_parameters=sum(weight.numel() for weight in module.parameters()),
-            grid=self.layout.stages[0].grid if self.layout.stages else None,
-        )
+        self.info = info_of(module, spec, "image", stages[0].grid if (stages := self.layout.stages) else None)
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
         """Return the patches of an image. Raises ``InputError`` for a text."""

@@ -15,18 +15,11 @@ import transformers
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError
-from attnviz.models.loaded import (
-    Batch,
-    decoded,
-    image_sequence,
-    picture,
-    place_model,
-    resolved_dtype,
-    stream_lengths,
-)
-from attnviz.models.tokenizing import Tokens, prepared, shown, token_device, tokenize, tokens_at_most
-from attnviz.models.transformers_files import from_pretrained, load_weights
-from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
+from attnviz.models.images import Layout, Stage, blank_image, image_tokens
+from attnviz.models.loaded import Batch, decoded, picture, place_model, stream_lengths
+from attnviz.models.tokenizing import padded, prepared, text_sequence, token_device, tokenize, tokens_at_most
+from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
+from attnviz.types import ModelSpec, Record, TokenSequence
 
 __all__ = ["LLAVA", "PAIRS", "LlavaLike", "TwoTowers", "load", "reads_both"]
 
@@ -71,17 +64,8 @@ class TwoTowers:
         self.processor = processor.image_processor
         self.module: Any = place_model(module, spec)
         self.max_length = tokens_at_most(module.config.text_config, self.tokenizer)
-        self.grid, self.prefix = self._layout()
-        self.info = ModelInfo(
-            id=spec.id,
-            library="transformers",
-            architecture=type(module).__name__,
-            modality="text+image",
-            revision=spec.revision or getattr(module.config, "_commit_hash", None),
-            dtype=resolved_dtype(module),
-            num_parameters=sum(weight.numel() for weight in module.parameters()),
-            grid=self.grid,
-        )
+        self.layout = self._layout()
+        self.info = info_of(module, spec, "text+image", self.layout.stages[0].grid)
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
         """Tokenise the text, cut at ``max_length``, and name the patches of the image.
@@ -105,16 +89,11 @@ class TwoTowers:
         texts = [sequence.input_ids[self._text_part(sequence)] for sequence in sequences]
         width = max(lengths[self.text_stream])
         width += width == lengths["vision"][0]
-        ids = np.full((len(texts), width), self.tokenizer.pad_token_id, np.int64)
-        mask = np.zeros(ids.shape, np.int64)
-        for row, text in enumerate(texts):
-            ids[row, : text.size] = text
-            mask[row, : text.size] = 1
-        device = token_device(self.module)
+        ids, mask = padded(texts, width, self.tokenizer.pad_token_id, token_device(self.module))
         pixels = torch.stack([self._pixels(sequence.record) for sequence in sequences])
         inputs = {
-            "input_ids": torch.from_numpy(ids).to(device),
-            "attention_mask": torch.from_numpy(mask).to(device),
+            "input_ids": ids,
+            "attention_mask": mask,
             "pixel_values": pixels.to(self._tower.device, self._tower.dtype),
         }
         return Batch(inputs, lengths, {self.text_stream: width})
@@ -131,30 +110,15 @@ class TwoTowers:
 
     def _streams(self, record: Record, text: str, limit: int | None) -> list[_Stream]:
         """Return the streams of a record in their order."""
-        seen = image_sequence(record, prefix=self.prefix, grid=self.grid)
+        seen = image_tokens(record, self.layout)
         tokens = tokenize(self.tokenizer, text, limit=limit, **self._as_trained(limit))
-        read = self._text_tokens(record, tokens)
+        read = text_sequence(record, tokens, self.tokenizer)
         return [("text", read, np.zeros(len(read), bool)), ("vision", seen, np.ones(len(seen), bool))]
 
     def _as_trained(self, limit: int | None) -> dict[str, Any]:
         """Return how SigLIP reads texts: padded to one length, and its queries see the padding, which are tokens then."""
         siglip = self.module.config.model_type == "siglip" and limit is not None
         return {"padding": "max_length"} if siglip else {}
-
-    def _text_tokens(self, record: Record, tokens: Tokens) -> TokenSequence:
-        if not tokens.ids.size:
-            raise InputError(f"{record.reference} gives no token: its text is empty. Give every row a text.")
-        nowhere = np.full(tokens.ids.size, -1, np.int16)
-        return TokenSequence(
-            record=record,
-            texts=shown(self.tokenizer, tokens.ids),
-            input_ids=tokens.ids,
-            is_special=tokens.is_special,
-            segment=tokens.segment,
-            patch_row=nowhere,
-            patch_col=nowhere,
-            truncated=tokens.truncated,
-        )
 
     def _text_part(self, sequence: TokenSequence) -> slice:
         """Return where the tokens of the text stream stand in a sequence."""
@@ -176,14 +140,15 @@ class TwoTowers:
     def _tower(self) -> Any:
         return self.module.vision_model
 
-    def _layout(self) -> tuple[tuple[int, int], tuple[str, ...]]:
+    def _layout(self) -> Layout:
         """Run one blank image through the tower: what is more than the patches of the grid is special, and comes first."""
-        blank = self._pixels(Record("blank", image=lambda: np.zeros((64, 64, 3), np.uint8)))
+        blank = self._pixels(blank_image())
         patch = self.module.config.vision_config.patch_size
         rows, cols = blank.shape[-2] // patch, blank.shape[-1] // patch
         with torch.inference_mode():
             seen = self._tower(blank[None].to(self._tower.device, self._tower.dtype))
-        return (rows, cols), ("[CLS]",) * (seen.last_hidden_state.shape[1] - rows * cols)
+        special = ("[CLS]",) * (seen.last_hidden_state.shape[1] - rows * cols)
+        return Layout((Stage((rows, cols), special),))
 
 
 class LlavaLike(TwoTowers):
@@ -202,9 +167,10 @@ class LlavaLike(TwoTowers):
         return self.module.vision_tower
 
     def _streams(self, record: Record, text: str, limit: int | None) -> list[_Stream]:
-        seen = image_sequence(record, prefix=self.prefix, grid=self.grid)
+        seen = image_tokens(record, self.layout)
         kept = seen if self.module.config.vision_feature_select_strategy == "full" else _patches(seen)
-        read = self._text_tokens(record, tokenize(self.tokenizer, self._prompt(record, text, len(kept)), limit=limit))
+        tokens = tokenize(self.tokenizer, self._prompt(record, text, len(kept)), limit=limit)
+        read = text_sequence(record, tokens, self.tokenizer)
         is_patch = read.input_ids == self.module.config.image_token_id
         if is_patch.sum() != len(kept):
             raise InputError(

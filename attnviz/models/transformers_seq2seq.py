@@ -15,10 +15,20 @@ from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
 from attnviz.models import generating
-from attnviz.models.loaded import Batch, place_model, resolved_dtype, stream_lengths
-from attnviz.models.tokenizing import Tokens, prepared, require_text, shown, token_device, tokenize, tokens_at_most
-from attnviz.models.transformers_files import from_pretrained, load_weights
-from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
+from attnviz.models.loaded import Batch, place_model, stream_lengths
+from attnviz.models.tokenizing import (
+    Tokens,
+    padded,
+    prepared,
+    require_text,
+    require_tokens,
+    shown,
+    token_device,
+    tokenize,
+    tokens_at_most,
+)
+from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
+from attnviz.types import ModelSpec, Record, TokenSequence
 
 __all__ = ["DECODER", "ENCODER", "EncoderDecoder", "load"]
 
@@ -60,15 +70,7 @@ class EncoderDecoder:
         self.module: Any = model.base_model  # of T5 with its head, the same
         self.generate = generate
         self.max_length = tokens_at_most(model.config, tokenizer)
-        self.info = ModelInfo(
-            id=spec.id,
-            library="transformers",
-            architecture=type(self.module).__name__,
-            modality="text",
-            revision=spec.revision or getattr(model.config, "_commit_hash", None),
-            dtype=resolved_dtype(self.module),
-            num_parameters=sum(weight.numel() for weight in self.module.parameters()),
-        )
+        self.info = info_of(self.module, spec, "text")
         self._decoder_length = self.max_length and self.max_length - 1  # ``collate`` may need one more
         generating.room(generate + len(generating.begins_with(model)) - 1, self._decoder_length, spec.id)
 
@@ -83,8 +85,7 @@ class EncoderDecoder:
         limit = min(filter(None, (max_length, self.max_length)), default=None)
         last = min(filter(None, (max_length, self._decoder_length)), default=None)
         read = tokenize(self.tokenizer, require_text(record, self.info), limit=limit)
-        if not read.ids.size:
-            raise InputError(f"{record.reference} gives no token: its text is empty. Give every row a text.")
+        require_tokens(record, read)
         said = self._given(record.pair, last) if record.pair is not None else self._written(record, read)
         total = read.ids.size + said.ids.size
         nowhere = np.full(total, -1, np.int16)
@@ -110,8 +111,9 @@ class EncoderDecoder:
         starts = [sequence.streams[ENCODER] for sequence in sequences]
         read = [sequence.input_ids[:start] for sequence, start in zip(sequences, starts, strict=True)]
         said = [sequence.input_ids[start:] for sequence, start in zip(sequences, starts, strict=True)]
-        ids, mask = self._padded(read, encoder)
-        decoder_ids, decoder_mask = self._padded(said, decoder)
+        filler, device = self.tokenizer.pad_token_id, token_device(self.module)
+        ids, mask = padded(read, encoder, filler, device)
+        decoder_ids, decoder_mask = padded(said, decoder, filler, device)
         inputs = {
             "input_ids": ids,
             "attention_mask": mask,
@@ -159,15 +161,6 @@ class EncoderDecoder:
         ids = np.array([*begin, *said], np.int32)
         special = np.isin(ids, self.tokenizer.all_special_ids) | (np.arange(ids.size) < len(begin))
         return Tokens(ids, special, np.zeros(ids.size, np.int8), truncated=False)
-
-    def _padded(self, streams: Sequence[NDArray[np.int32]], width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask of one stream, on the device of the embedding."""
-        ids = np.full((len(streams), width), self.tokenizer.pad_token_id, np.int64)
-        mask = np.zeros(ids.shape, np.int64)
-        for row, stream in enumerate(streams):
-            ids[row, : stream.size] = stream
-            mask[row, : stream.size] = 1
-        return torch.from_numpy(ids).to(token_device(self.module)), torch.from_numpy(mask).to(token_device(self.module))
 
 
 def _shifted(config: Any, labels: NDArray[np.int32]) -> NDArray[np.int32]:

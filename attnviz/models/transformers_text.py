@@ -13,12 +13,21 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from attnviz.errors import InputError, ModelError
+from attnviz.errors import ModelError
 from attnviz.models import generating
-from attnviz.models.loaded import Batch, place_model, resolved_dtype, stream_lengths
-from attnviz.models.tokenizing import prepared, require_text, shown, token_device, tokenize, tokens_at_most
-from attnviz.models.transformers_files import from_pretrained, load_weights
-from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
+from attnviz.models.loaded import Batch, place_model, stream_lengths
+from attnviz.models.tokenizing import (
+    padded,
+    prepared,
+    require_text,
+    shown,
+    text_sequence,
+    token_device,
+    tokenize,
+    tokens_at_most,
+)
+from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
+from attnviz.types import ModelSpec, Record, TokenSequence
 
 __all__ = ["TextModel", "load"]
 
@@ -64,15 +73,7 @@ class TextModel:
         self.module: Any = place_model(module, spec)
         self.generate = generate
         self.max_length = tokens_at_most(module.config.get_text_config(), tokenizer)
-        self.info = ModelInfo(
-            id=spec.id,
-            library="transformers",
-            architecture=type(module).__name__,
-            modality="text",
-            revision=spec.revision or getattr(module.config, "_commit_hash", None),
-            dtype=resolved_dtype(module),
-            num_parameters=sum(weight.numel() for weight in module.parameters()),
-        )
+        self.info = info_of(module, spec, "text")
         if generate:
             generating.require_decoder(self.head, spec.id)
         self._room = generating.room(generate, self.max_length, spec.id)
@@ -81,35 +82,18 @@ class TextModel:
         """Tokenise a text or a pair, and let the model go on. Raises ``InputError`` for an image, or if no token comes out."""
         limit = min(filter(None, (max_length, self._room)), default=None)
         tokens = tokenize(self.tokenizer, require_text(record, self.info), record.pair, limit=limit)
-        if not tokens.ids.size:
-            raise InputError(f"{record.reference} gives no token: its text is empty. Give every row a text.")
-        nowhere = np.full(tokens.ids.size, -1, np.int16)
-        sequence = TokenSequence(
-            record=record,
-            texts=shown(self.tokenizer, tokens.ids),
-            input_ids=tokens.ids,
-            is_special=tokens.is_special,
-            segment=tokens.segment,
-            patch_row=nowhere,
-            patch_col=nowhere,
-            truncated=tokens.truncated,
-        )
+        sequence = text_sequence(record, tokens, self.tokenizer)
         return self._continued(sequence) if self.generate else sequence
 
     def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
         """Pad on the right; the segment goes in where the model has token types."""
-        shape = (len(sequences), max(map(len, sequences)))
-        ids = np.full(shape, self.tokenizer.pad_token_id, np.int64)
-        mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = sequence.input_ids
-            types[row, : len(sequence)] = sequence.segment
-            mask[row, : len(sequence)] = 1
+        width, device = max(map(len, sequences)), token_device(self.module)
+        texts = [sequence.input_ids for sequence in sequences]
+        ids, mask = padded(texts, width, self.tokenizer.pad_token_id, device)
         inputs = {"input_ids": ids, "attention_mask": mask}
         if "token_type_ids" in self.tokenizer.model_input_names:
-            inputs["token_type_ids"] = types
-        placed = {name: torch.from_numpy(values).to(token_device(self.module)) for name, values in inputs.items()}
-        return Batch(placed, stream_lengths(sequences))
+            inputs["token_type_ids"], _ = padded([sequence.segment for sequence in sequences], width, 0, device)
+        return Batch(inputs, stream_lengths(sequences))
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""

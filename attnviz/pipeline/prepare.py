@@ -9,6 +9,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -143,11 +144,11 @@ def select_layers(layers: Sequence[LayerInfo], wanted: int | tuple[int, ...] | N
         If the model has no such layer.
     """
     if wanted is None:
-        return tuple(sorted(layers, key=_number))
+        return tuple(sorted(layers, key=attrgetter("layer")))
     if isinstance(wanted, int):
         if not 1 <= wanted <= len(layers):
             raise CaptureError(f"capture.layers asks for the last {wanted} layers; the model has {len(layers)}.")
-        return tuple(sorted(layers, key=_number)[-wanted:])
+        return tuple(sorted(layers, key=attrgetter("layer"))[-wanted:])
     by_number = {info.layer: info for info in layers}
     numbers = sorted(by_number)
     chosen = set()
@@ -156,10 +157,6 @@ def select_layers(layers: Sequence[LayerInfo], wanted: int | tuple[int, ...] | N
             raise CaptureError(f"capture.layers asks for layer {number}; the model has {', '.join(map(str, numbers))}.")
         chosen.add(number if number >= 0 else numbers[number])
     return tuple(by_number[number] for number in sorted(chosen))
-
-
-def _number(layer: LayerInfo) -> int:
-    return layer.layer
 
 
 def sequence_table(prepared: Prepared) -> pa.Table:

@@ -67,9 +67,10 @@ def _run(
     dtype: str,
 ) -> Iterator[int]:
     """Capture a batch, in halves if it does not fit into memory; yield how many tokens the shard holds after each part."""
+    sink = shard.expect(rows_of(prepared, batch))
     try:
         inputs = model.collate([prepared.sequences[i] for i in batch])
-        capture(model, inputs, layers, shard.expect(rows_of(prepared, batch)), only=only, dtype=dtype)
+        capture(model, inputs, layers, sink, only=only, dtype=dtype)
     except (MemoryError, RuntimeError) as error:
         if not _out_of_memory(error):
             raise

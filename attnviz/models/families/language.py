@@ -175,10 +175,10 @@ def _one_of_each(layer_types: list[str] | None) -> dict[str, Any]:
     return {"layer_types": types, "num_hidden_layers": len(types)} if types else {}
 
 
-def drawn(config: transformers.PreTrainedConfig) -> torch.nn.Module:
-    """Return a model with weights large enough that its attention is not flat."""
+def drawn(config: transformers.PreTrainedConfig, factory: Any = transformers.AutoModel) -> torch.nn.Module:
+    """Return a model of one of transformers' factories, with weights large enough that its attention is not flat."""
     torch.manual_seed(0)
-    module: torch.nn.Module = transformers.AutoModel.from_config(config)
+    module: torch.nn.Module = factory.from_config(config)
     with torch.no_grad():
         for weight in module.parameters():
             weight.normal_(std=0.3)

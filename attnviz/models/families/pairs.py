@@ -1,6 +1,6 @@
 """Tiny models of transformers that read an image and a text together."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import transformers
@@ -11,7 +11,7 @@ from attnviz.models.families.words import tokenizer
 from attnviz.models.transformers_mixed import LlavaLike, TwoTowers
 from attnviz.types import ModelSpec
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "configuration", "processor", "tiny"]
 
 _TEXT: dict[str, Any] = {
     "vocab_size": 40,
@@ -35,37 +35,42 @@ _VISION: dict[str, Any] = {
 _SIDES = {"height": 16, "width": 16}
 
 
-def _clip() -> TwoTowers:
-    config = transformers.CLIPConfig(text_config=_TEXT, vision_config=_VISION, projection_dim=16)
-    images = transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=_SIDES)
-    return TwoTowers(drawn(config), transformers.CLIPProcessor(images, tokenizer()), ModelSpec("tiny/clip"))
-
-
-def _siglip() -> TwoTowers:
-    config = transformers.SiglipConfig(text_config=_TEXT | {"max_position_embeddings": 24}, vision_config=_VISION)
-    words = tokenizer()
-    words.model_max_length = 24
-    processor = transformers.SiglipProcessor(transformers.SiglipImageProcessor(size=_SIDES), words)
-    return TwoTowers(drawn(config), processor, ModelSpec("tiny/siglip"))
-
-
-def _llava() -> LlavaLike:
-    words = tokenizer()
-    image = len(words)
-    words.add_tokens(["<image>"], special_tokens=True)
-    config = transformers.LlavaConfig(
+def configuration(name: str) -> transformers.PreTrainedConfig:
+    """Return a configuration of a family in tiny sizes."""
+    if name == "clip":
+        return transformers.CLIPConfig(text_config=_TEXT, vision_config=_VISION, projection_dim=16)
+    if name == "siglip":
+        return transformers.SiglipConfig(text_config=_TEXT | {"max_position_embeddings": 24}, vision_config=_VISION)
+    return transformers.LlavaConfig(
         text_config=transformers.LlamaConfig(**_TEXT | {"num_key_value_heads": 2, "vocab_size": 41}),
         vision_config=transformers.CLIPVisionConfig(**_VISION),
-        image_token_id=image,
+        image_token_id=len(tokenizer()),
     )
+
+
+def processor(name: str) -> transformers.ProcessorMixin:
+    """Return what reads texts and images for the tiny model of a family."""
+    words = tokenizer()
+    if name == "siglip":
+        words.model_max_length = 24
+        return transformers.SiglipProcessor(transformers.SiglipImageProcessor(size=_SIDES), words)
     images = transformers.CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=_SIDES)
-    processor = transformers.LlavaProcessor(
+    if name == "clip":
+        return transformers.CLIPProcessor(images, words)
+    words.add_tokens(["<image>"], special_tokens=True)
+    return transformers.LlavaProcessor(
         images, words, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1
     )
-    return LlavaLike(drawn(config), processor, ModelSpec("tiny/llava"))
 
 
-_BUILDS: dict[str, Callable[[], TwoTowers]] = {"clip": _clip, "llava": _llava, "siglip": _siglip}
+def tiny(name: str, **options: Any) -> TwoTowers:
+    """Return the tiny model of a family; ``options`` are set in its configuration."""
+    config = configuration(name)
+    config.update(options)
+    return _KINDS[name](drawn(config), processor(name), ModelSpec(f"tiny/{name}"))
 
-FAMILIES: tuple[Family, ...] = tuple(Family(name, "transformers", "pair", build) for name, build in _BUILDS.items())
+
+_KINDS: dict[str, type[TwoTowers]] = {"clip": TwoTowers, "llava": LlavaLike, "siglip": TwoTowers}
+
+FAMILIES: tuple[Family, ...] = tuple(Family(name, "transformers", "pair", partial(tiny, name)) for name in _KINDS)
 """Tiny models of image and text, by model type."""

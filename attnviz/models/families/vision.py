@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Any
 
-import torch
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from attnviz.models.families import Family
+from attnviz.models.families.language import drawn
 from attnviz.models.images import Grid
 from attnviz.models.transformers_images import ImageModel, image_model
 from attnviz.models.transformers_layouts import REFUSED
@@ -80,11 +80,7 @@ def tiny(name: str, size: Grid, options: dict[str, Any]) -> ImageModel:
     options
         Of its configuration.
     """
-    torch.manual_seed(0)
-    module = transformers.AutoModel.from_config(CONFIG_MAPPING[name](**options))
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.normal_(std=0.3)
+    module = drawn(CONFIG_MAPPING[name](**options))
     return image_model(module, _processor(name, size), ModelSpec(f"tiny/{name}", library="transformers"))
 
 
