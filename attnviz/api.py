@@ -14,6 +14,8 @@ from attnviz.store.read import Head as StoredHead
 from attnviz.types import MapSpec, Progress
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from attnviz.explorer import Explorer
     from attnviz.explorer.offline import StillPage
     from attnviz.maps import Landing
@@ -65,6 +67,38 @@ class Run(RunDirectory):
         found = super().head(layer, head)
         return Head(found.run, found.layer, found.head)
 
+    def view(
+        self,
+        *,
+        map: str | None = None,
+        color: str | None = None,
+        layers: Iterable[int] | None = None,
+        heads: Iterable[int] | None = None,
+        theme: str = "light",
+    ) -> "StillPage":
+        """Return all heads on a map: a notebook shows them, ``.save("heads.html")`` writes a page that needs no server.
+
+        Parameters
+        ----------
+        map, color, theme
+            As for ``Head.view``.
+        layers, heads
+            Only these, numbered as in the explorer; all, if not given.
+
+        Raises
+        ------
+        DatasetError
+            If the run has no such map or colouring, or none of these heads.
+        """
+        require("panel", "dashboard")
+        from attnviz.explorer.offline import chosen_state
+        from attnviz.explorer.offline_wall import wall_page
+        from attnviz.explorer.ranges import as_ranges
+
+        only = [None if numbers is None else as_ranges(numbers) for numbers in (layers, heads)]
+        state = chosen_state(self, map=map, color=color, theme=theme, only_layers=only[0], only_heads=only[1])
+        return wall_page(state)
+
     def sequence_view(
         self, sequence: int, *, layer: int | None = None, head: int = 0, theme: str = "light"
     ) -> "StillPage":
@@ -91,6 +125,12 @@ class Run(RunDirectory):
 
         first = next(iter(self.layers)) if layer is None else layer
         return sequence_page(chosen_state(self, needs_map=False, layer=first, head=head, theme=theme), sequence)
+
+    def changes(self, other: RunDirectory) -> "pd.Series":
+        """Return how much each head's attention differs from another run's over the same tokens; see ``views.head_changes``."""
+        from attnviz.views import head_changes
+
+        return head_changes(self, other)
 
     def explore(self) -> "Explorer":
         """Return the explorer of this run; a notebook shows it. Needs the extra ``dashboard``."""

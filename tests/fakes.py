@@ -42,7 +42,9 @@ def write_fake_run(
         write.write_table(path / layout.IMAGES_FILE, _images(sequences, rng), row_group_size=5)
 
     infos = tuple(
-        LayerInfo(layer, f"layer.{layer}.attention", heads, heads // 2, head_dim, head_dim**-0.5, causal=not image)
+        LayerInfo(
+            layer, f"layer.{layer}.attention", heads, max(heads // 2, 1), head_dim, head_dim**-0.5, causal=not image
+        )
         for layer in range(layers)
     )
     model = ModelInfo("fake/tiny", "fake", "FakeModel", "image" if image else "text", grid=(4, 4) if image else None)
@@ -244,6 +246,7 @@ def _image_tokens(lengths: np.ndarray) -> dict:
 
 
 def _token_columns(lengths: np.ndarray, texts: list[str], special: list[bool]) -> dict:
+    frequency = Counter(texts)
     return {
         "sequence_id": np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
         "position": np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]),
@@ -253,7 +256,7 @@ def _token_columns(lengths: np.ndarray, texts: list[str], special: list[bool]) -
         "segment": np.zeros(len(texts), np.int8),
         "patch_row": [None] * len(texts),
         "patch_col": [None] * len(texts),
-        "frequency": [texts.count(text) for text in texts],
+        "frequency": [frequency[text] for text in texts],
         "stream": [""] * len(texts),
         "modality": ["text"] * len(texts),
         "is_generated": [False] * len(texts),

@@ -64,3 +64,11 @@ def without(run, piece, to):
     shutil.copytree(run, to)
     (to / piece).unlink()
     return to
+
+
+def truncated(run, piece, to):
+    """Copy a run with the first half of one of its files."""
+    shutil.copytree(run, to)
+    content = (to / piece).read_bytes()
+    (to / piece).write_bytes(content[: len(content) // 2])
+    return to

@@ -251,9 +251,10 @@ def test_lines_and_strips_are_as_opaque_as_weights_are_large(run):
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_sixteen_heads_have_sixteen_colours(theme):
-    assert len(set(head_colors(THEMES[theme], 16))) == 16
-    assert len(head_colors(THEMES[theme], 40)) == 40
+def test_sixty_four_heads_have_sixty_four_colours(theme):
+    assert len(set(head_colors(THEMES[theme], 64))) == 64
+    assert head_colors(THEMES[theme], 12) == list(THEMES[theme].palette)
+    assert len(head_colors(THEMES[theme], 80)) == 80
 
 
 def test_a_matrix_has_its_first_query_on_top_and_finds_its_cells():

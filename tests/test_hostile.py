@@ -1,7 +1,9 @@
 """Whatever a run holds is shown as text, and whatever it lacks is a sentence: never code that runs, never a traceback."""
 
 import re
+from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 import panel as pn
 import pytest
@@ -12,10 +14,11 @@ from attnviz.cli import cli
 from attnviz.errors import AttnvizError, DatasetError
 from attnviz.explorer import Explorer
 from attnviz.explorer.app import VIEWS
+from attnviz.explorer.follow import attempt
 from attnviz.plots.raster import Window
 from attnviz.views import colorings
 from tests import fakes
-from tests.hostile import FLAG, TEXTS, pieces, without, write_hostile_run
+from tests.hostile import FLAG, TEXTS, pieces, truncated, without, write_hostile_run
 
 KNOWN = {"p", "span", "b", "i", "em", "div", "h1", "h2", "h3", "br", "table", "tr", "td", "th", "thead", "tbody"}
 KNOWN |= {"button", "label", "kbd", "dl", "dt", "dd", "ul", "ol", "li", "a", "strong", "small", "code", "mark", "hr"}
@@ -85,9 +88,13 @@ def test_titles_and_sentences_of_a_run_stay_short(hostile):
 
 def test_pages_to_keep_hold_hostile_texts_as_data(hostile):
     run = attnviz.open(hostile)
-    for page in (run.head(1, 2).view(token=3, color=f"data:{TEXTS[1]}"), run.sequence_view(4)):
+    for page in (
+        run.head(1, 2).view(token=3, color=f"data:{TEXTS[1]}"),
+        run.view(color=f"data:{TEXTS[1]}"),
+        run.sequence_view(4),
+    ):
         assert page.html.count("</script>") == page.html.count("<script")
-        assert bad_elements(re.search(r"<h1>.*</p>", page.html, re.S)[0]) == []
+        assert bad_elements(re.search(r"<h1>.*(?=<div id)", page.html, re.S)[0]) == []
         assert bad_elements(page._repr_html_().replace("<iframe", "<p").replace("srcdoc", "title")) == []
         assert len(page.html.encode()) < 5_000_000
 
@@ -98,43 +105,122 @@ def test_the_command_line_shows_hostile_names(hostile, tmp_path):
         assert done.exception is None or isinstance(done.exception, AttnvizError)
 
 
-WHOLE = ["text", "image", "pair"]
+CHANGES = {  # what a visitor does in a view: parts of an address, one after the other
+    "all": (
+        "map=pca",
+        "map=umap&color=neighbors_kept",
+        "color=norm&order=map:attention_recall",
+        "search=cat&where=sequences",
+    ),
+    "head": ("map=pca&layer=1&head=1&token=4", "map=umap&color=neighbors_kept", "compare=pca&size_by_norm=true"),
+    "model": ("sequence=2",),
+    "neuron": ("layer=1&head=1&token=4",),
+    "sentence": ("layer=1&sequence=2&sentence_form=matrix&sentence_values=true", "sentence_scope=mean"),
+}
+NEEDED = {  # of each view: nothing can be shown without it
+    "all": ("tokens", "sequences", "maps", "scores"),
+    "head": ("tokens", "sequences", "maps", "scores", "vectors"),
+    "model": ("tokens", "sequences", "vectors"),
+    "neuron": ("tokens", "sequences", "vectors"),
+    "sentence": ("tokens", "sequences", "vectors"),
+    "sequences": ("tokens", "sequences"),
+}
+PIECES = {  # one of each kind
+    "tokens": "tokens.parquet",
+    "sequences": "sequences.parquet",
+    "heads": "heads.parquet",
+    "recipe": "recipe.toml",
+    "vectors": "vectors/layer=1/shard-00000.parquet",
+    "maps": "maps/pca/layer=1/part-0.parquet",
+    "a map's manifest": "maps/pca/_map.json",
+    "scores": "scores/map=pca/layer=1/part-0.parquet",
+    "faithfulness": "faithfulness/map=umap/layer=1/part-0.parquet",
+    "terms": "terms/layer=5/part-0.parquet",
+    "pictures": "media/images.parquet",
+}
 
 
-def look(path):
-    """Do everything a visitor does; return the sentences that were shown instead."""
-    try:
-        explorer = Explorer([path])
-    except DatasetError as error:
-        return [str(error)]
+@pytest.fixture(scope="module", params=["text", "image", "pair"])
+def whole(request, tmp_path_factory):
+    """Two runs alike: one to break, one that stays healthy."""
+    folder = tmp_path_factory.mktemp("whole")
+    for name in ("whole", "healthy"):
+        if request.param == "pair":
+            fakes.write_fake_streams(folder / name, "pair", sink=True)
+        else:
+            fakes.write_fake_run(folder / name, image=request.param == "image", maps=("pca", "umap"))
+    return folder / "whole"
+
+
+def look(explorer, view):
+    """Do in a view what a visitor does; return the sentences about the run that were shown."""
     state, told = explorer.state, []
-    for view in ("all", "head"):
-        for address in (f"?view={view}&map=pca", f"?view={view}&map=umap&layer=1&head=1&token=4"):
-            state.restore(address)
-            for color in ("kind", "neighbors_kept"):
-                state.color = color
-                told.append(state.problem)
-                if not state.problem:
-                    try:
-                        draw(explorer._views[view])
-                    except DatasetError as error:  # what the page's handlers turn into the banner
-                        told.append(str(error))
-    return [sentence for sentence in told if sentence]
+    shown = explorer._views[view]
+    for change in CHANGES.get(view, ("sequence=0",)):
+        state.restore(f"?{change}")
+        attempt(state, act=lambda: draw(shown))  # as the page's handlers do
+        assert explorer._plates[view].visible != bool(state.problem)
+        assert explorer._banner.visible == bool(state.problem)
+        assert state.problem in unescape(explorer._banner.object)
+        told += [state.problem, *[unescape(html) for html in written_html(explorer)]]
+    told = [sentence for sentence in told if re.search("missing|damaged|no complete map", sentence)]
+    assert "Traceback" not in "".join(told)
+    return told
 
 
-@pytest.mark.parametrize("kind", WHOLE)
-def test_a_run_with_any_piece_missing_is_shown_or_refused_with_a_sentence(kind, tmp_path):
-    whole = tmp_path / "whole"
-    if kind == "pair":
-        fakes.write_fake_streams(whole, "pair", sink=True)
-    else:
-        fakes.write_fake_run(whole, image=kind == "image", maps=("pca", "umap"))
-    assert look(whole) == []
-    needed = ("manifest.json", "tokens.parquet", "sequences.parquet", "maps/pca/layer")
-    for number, piece in enumerate(pieces(whole)):
-        told = look(without(whole, piece, tmp_path / f"broken{number}"))
-        if str(piece).startswith(needed):
-            assert told, f"{piece} is missing and nothing is said"
-        for sentence in told:
-            assert sentence[-1] in ".`", sentence
-            assert "Traceback" not in sentence
+def offered(explorer, run):
+    explorer.state.restore(f"?run={run}")
+    return list(explorer.state.param.view.objects.values())
+
+
+def test_a_whole_run_is_shown_in_every_view(whole):
+    explorer = Explorer([whole])
+    for view in offered(explorer, "whole"):
+        explorer.state.restore(f"?view={view}")
+        assert look(explorer, view) == []
+
+
+@pytest.mark.parametrize("how", [without, truncated])
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_run_with_a_piece_missing_is_shown_or_refused_with_a_sentence_in_every_view(whole, piece, how, tmp_path):
+    if Path(PIECES[piece]) not in pieces(whole):
+        pytest.skip("such a run has no such piece")
+    broken = how(whole, PIECES[piece], tmp_path / "broken")
+    explorer = Explorer([whole.with_name("healthy"), broken])
+    state = explorer.state
+    for view in offered(explorer, "healthy"):
+        state.restore("?run=whole")
+        state.restore(f"?view={view}")
+        told = look(explorer, view)
+        if piece in NEEDED.get(view, ()):
+            assert told, f"{view}: {piece} is broken and nothing is said"
+        state.restore(f"?run=healthy&view={view}&map=pca&color=kind&layer=1&head=1&token=4")
+        attempt(state, act=lambda shown=explorer._views[view]: draw(shown))
+        assert (view, state.view, state.problem) == (view, view, "")
+        assert explorer._plates[view].visible
+        assert not explorer._banner.visible
+        assert explorer._views[view].summary()
+
+
+@pytest.mark.parametrize("piece", ["tokens.parquet", "sequences.parquet"])
+def test_a_page_opens_on_the_first_run_that_can_be_read(whole, piece, tmp_path):
+    broken = without(whole, piece, tmp_path / "broken")
+    explorer = Explorer([broken, whole.with_name("healthy")])
+    state = explorer.state
+    assert (state.run, state.problem) == ("healthy", "")
+    state.run = "whole"
+    assert piece in state.problem
+    assert piece in unescape(explorer._banner.object)
+    state.layer = 1  # what is wrong with the run stays
+    state.order = ""
+    assert piece in state.problem
+    state.run = "healthy"
+    assert (state.problem, explorer._banner.visible) == ("", False)
+    with pytest.raises(DatasetError, match=re.escape(piece)):
+        Explorer([broken])
+
+
+@pytest.mark.parametrize("how", [without, truncated])
+def test_a_run_without_its_manifest_is_refused_with_a_sentence(whole, how, tmp_path):
+    with pytest.raises(DatasetError, match=r"(?s)manifest.*[.`]$"):
+        Explorer([how(whole, "manifest.json", tmp_path / "broken")])

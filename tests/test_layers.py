@@ -43,7 +43,7 @@ HEAVY = {
     "datashader": {"plots", "explorer"},
     "umap": {"maps"},
     "openTSNE": {"maps"},
-    "numba": {"maps"},
+    "numba": {"maps", "plots/raster.py"},
     "datasets": {"inputs"},
 }
 

@@ -1,6 +1,7 @@
 """Legends that switch points off, masks, and what both mean to counts and pictures."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ pytest.importorskip("panel")
 from attnviz.explorer import State, library, markup
 from attnviz.explorer.legend import Legend
 from attnviz.explorer.scene import make_scene
+from attnviz.explorer.wall import AllHeads
+from attnviz.plots.theme import THEMES
 from attnviz.views import color_points
+from attnviz.views.coloring import BINS
 
 HEADS = tuple((layer, head) for layer in (0, 1) for head in range(4))
 
@@ -139,3 +143,41 @@ def test_a_bad_pattern_is_said_and_the_picture_stays(state):
     scene = make_scene(state, HEADS)
     assert scene.matched is None
     assert "is no regular expression" in scene.trouble
+
+
+def test_a_value_that_some_heads_lack_can_be_switched_off_in_those(state, monkeypatch):
+    state.color = "norm"
+    made, tokens = library.coloring(state.directory, "norm", HEADS, state.map), state.directory.num_tokens
+    codes = made.codes.copy()
+    codes[3, :10] = 2 * BINS  # queries
+    codes[:, tokens + 20] = 2 * BINS + 1  # a key in all heads
+    monkeypatch.setattr(library, "coloring", lambda *given: replace(made, codes=codes))
+    assert [(number, label, count) for number, _, label, count in entries(state)] == [(BINS, "no value", 11)]
+    state.show_entry(BINS, False)
+    scene = make_scene(state, HEADS)
+    assert (~scene.shown).nonzero()[0].tolist() == [tokens + 20]
+    assert scene.gone[3, :10].all()
+    assert scene.gone.sum() == 10 + len(HEADS)
+    assert f"{tokens - 10:,} to {tokens:,} queries and {tokens - 1:,} keys" in scene.words()
+    assert scene.points_a_head == 2 * tokens - 1 - 10 / len(HEADS)
+    assert [(label, count, pressed) for _, pressed, label, count in entries(state)] == [("no value", 11, False)]
+    wall = AllHeads(state)
+    places = wall._placed[3]
+    assert np.isnan(places[:10]).all()
+    assert np.isfinite(places[10:tokens]).all()
+    assert np.isfinite(wall._placed[2, :10]).all()
+    state.show_entry(BINS, True)
+    assert make_scene(state, HEADS).gone is None
+    assert np.isfinite(wall._placed).all()
+
+
+def test_a_dimension_has_a_legend_with_nought_in_its_middle(state):
+    state.offer_color("dimension:3")
+    state.color = "dimension:3"
+    shown = markup.legend(make_scene(state, HEADS))
+    low, middle, high = re.findall(r"<span>(.*?)</span>", shown)[:3]
+    assert middle == "0"
+    assert low.removeprefix("≤ −") == high.removeprefix("≥ ")
+    assert all(color in shown for color in THEMES["light"].signed)
+    state.color = "norm"
+    assert not any(color in markup.legend(make_scene(state, HEADS)) for color in THEMES["light"].signed)

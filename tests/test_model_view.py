@@ -9,6 +9,8 @@ from tests.fakes import write_fake_run, write_fake_streams
 
 pytest.importorskip("panel")
 
+from bokeh.models import LinearAxis
+
 from attnviz.explorer import Explorer
 from attnviz.plots.model import SIDE, draw_thumbnails, top_weight, weight_colors
 from attnviz.plots.raster import Window
@@ -173,3 +175,62 @@ def test_every_kind_of_run_is_one_image_and_a_sentence(paths, name):
     for tile in shown._wall.tiles:
         shown._point(*tile.center)
         assert f"Head {tile.head}" in shown._figure.tip.data["text"][0]
+
+
+def test_some_layers_and_heads_are_shown_without_gaps(paths):
+    explorer = Explorer(list(paths.values()))
+    shown = opened(explorer, run="text", view="model", only_layers="1", only_heads="0,2-3")
+    assert [(tile.layer, tile.head, *tile.center) for tile in shown._wall.shown] == [
+        (1, head, column + 0.5, -0.5) for column, head in enumerate((0, 2, 3))
+    ]
+    assert shown.summary().startswith("3 of 8 heads")
+    shown._point(1.5, -0.5)
+    assert shown._figure.tip.data["text"][0].startswith("Layer 1 · Head 2")
+    shown._tap(2.5, -0.5)
+    assert (explorer.state.view, explorer.state.layer, explorer.state.head) == ("head", 1, 3)
+    explorer.state.view = "all"
+    wall = explorer._views["all"]
+    assert [(tile.layer, tile.head) for tile in wall._wall.shown] == [(1, 0), (1, 2), (1, 3)]
+    assert wall.summary().startswith("3 of 8 heads")
+    labels = [axis.major_label_overrides for axis in wall._figure.plot.select({"type": LinearAxis})]
+    assert {-0.5: "1"} in labels
+    assert {0.5: "0", 1.5: "2", 2.5: "3"} in labels
+    explorer.state.order = "map:attention_recall"
+    assert len(wall._wall.shown) == 3
+    explorer.state.param.update(only_layers="9")
+    assert "name none of this run" in explorer.state.problem
+    explorer.state.param.update(only_layers="")
+    assert explorer.state.problem == ""
+    assert len(wall._wall.shown) == 6
+
+
+def test_layers_are_numbered_in_their_stack(paths):
+    explorer = Explorer(list(paths.values()))
+    shown = opened(explorer, run="pair", view="model", only_layers="1")
+    assert [tile.layer for tile in shown._wall.shown] == [1, 1, 3, 3, 5, 5]
+    assert sorted({tile.row for tile in shown._wall.shown}) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("view", ["model", "all"])
+def test_keys_go_from_tile_to_tile_and_open_one(paths, view):
+    explorer = Explorer(list(paths.values()))
+    state = explorer.state
+    state.restore(f"?run=text&map=pca&view={view}&only_heads=0,2-3")
+    shown = explorer._views[view]
+    assert not shown.press("ArrowDown")  # the figure is not on the page yet
+    shown._wires.window = Window(0, 3, -2, 0, 300, 200)
+    shown._draw(shown._wires.window)
+    for key, name in (
+        ("ArrowRight", "Layer 0 · Head 0"),
+        ("ArrowRight", "Layer 0 · Head 2"),
+        ("ArrowDown", "Layer 1 · Head 2"),
+        ("ArrowDown", "Layer 1 · Head 2"),
+        ("ArrowRight", "Layer 1 · Head 3"),
+    ):
+        explorer._press(key)
+        assert name in shown._figure.tip.data["text"][0]
+    assert shown._figure.frame.data["x"] == [2.5]
+    explorer._press("Enter")
+    assert (state.view, state.layer, state.head) == ("head", 1, 3)
+    explorer._press("Enter")
+    assert (state.view, state.problem) == ("head", "")

@@ -13,7 +13,7 @@ from attnviz.attention import logits
 from attnviz.errors import DatasetError
 from attnviz.explorer import Explorer, State, library
 from attnviz.explorer.neuron_view import steps
-from attnviz.plots.neuron import BANDS, PITCH, neuron_figure, signed_colors
+from attnviz.plots.neuron import BANDS, PITCH, bar_colors, neuron_figure
 from attnviz.plots.theme import DARK, LIGHT
 from attnviz.store import RunDirectory, layout
 from attnviz.store.terms import write_terms
@@ -165,8 +165,8 @@ def test_bars_have_signs_and_the_sum_ends_at_q_dot_k(theme):
     assert run["value"].tolist() == [3, 5, 3, 3]
     assert run["value"][-1] == PAIR.dot
     assert figure.frame.data["left"] == [2]  # dimension 1 adds least, so it is the last
-    low, middle, high = signed_colors(np.array([-1.0, 0.0, 1.0]), theme)
-    assert (low, middle, high) == (theme.palette[5], theme.other, theme.palette[2])
+    low, middle, high = bar_colors(np.array([-0.6, 0.0, 0.6], np.float32), theme)
+    assert (low, middle, high) == theme.signed
 
 
 def test_the_steps_name_what_the_layer_does_and_escape_tokens():
@@ -240,13 +240,26 @@ def test_a_session_chooses_query_key_and_dimension(explorer):
     assert shown._figure.order.tolist() == list(range(8))
     shown._tap(5.4)
     assert state.neuron_dimension == 5
-    assert shown._color.label == "Colour the map by dimension 5"
+    assert shown._color.text == "Colour the map by dimension 5"
     shown._point(5.4, 0.0)
     assert f"q {shown._pair.query[5]:.4f}" in shown._figure.tip.data["text"][0]
     shown._color_map()
     assert (state.view, state.color) == ("head", "dimension:5")
     assert state.problem == ""
     assert explorer._views["head"]._scene.coloring.title == "Dimension 5"
+
+
+def test_reset_goes_back_to_the_strongest_key_by_contribution(explorer):
+    state = explorer.state
+    state.restore("?run=text&map=pca&view=neuron&layer=1&head=2&token=9&neuron_order=dimension&neuron_dimension=5")
+    shown = explorer._views["neuron"]
+    strongest = shown._key
+    shown._keys.choose(3)
+    assert shown._key != strongest
+    explorer._press("0")
+    assert (shown._key, state.token, state.layer, state.head) == (strongest, 9, 1, 2)
+    assert (state.partner, state.neuron_order, state.neuron_dimension) == (None, "contribution", None)
+    assert shown._figure.order.tolist() == shown._pair.order("contribution").tolist()
 
 
 def test_a_colouring_by_dimension_is_in_the_address_and_leaves_with_its_run(explorer, pair_path):

@@ -7,7 +7,7 @@ import pytest
 from attnviz.plots.figure import place_tip
 from attnviz.plots.head import head_figure
 from attnviz.plots.labels import choose_labels
-from attnviz.plots.picture import heat_pixels, image_data, patch_pixels
+from attnviz.plots.picture import image_data, patch_pixels
 from attnviz.plots.raster import Layer, Window, draw, spread_for
 from attnviz.plots.sentence import line_data, sentence_figure
 from attnviz.plots.theme import DARK, LIGHT, color_table, scale_colors
@@ -132,6 +132,13 @@ def test_figures_have_no_toolbar_and_the_sources_they_promise():
     assert set(head_figure(DARK).dots.data_source.data) == {"x", "y", "color", "marker", "size"}
 
 
+def test_a_tile_says_its_head_and_how_faithful_the_map_is_to_it():
+    wall = Wall((Tile(0, 0, 0, 0, "0"), Tile(1, 3, 0, 1, "decoder 1")), np.zeros((2, 2, 2), np.float32))
+    made = wall_figure(wall, LIGHT, faithful=np.array([0.951, np.nan]))
+    assert made.titles.data_source.data["text"] == ["L0 · H0  0.95", "decoder 1 · H3  –"]
+    assert wall_figure(wall, LIGHT).titles.data_source.data["text"] == ["L0 · H0", "decoder 1 · H3"]
+
+
 def test_a_tip_turns_away_from_the_edges():
     assert place_tip(["a", "b"], 0.9, 0.9, bounds=(0, 1, 0, 1))["anchor"] == ["top_right"]
     assert place_tip(["a", "b"], 0.1, 0.1, bounds=(0, 1, 0, 1))["anchor"] == ["bottom_left"]
@@ -142,9 +149,17 @@ def test_lines_are_as_opaque_as_their_weight_and_the_others_fade():
     data = line_data(frame, LIGHT, chosen=("query", 0))
     assert data["alpha"].tolist() == pytest.approx([0.5, 0.2])
     assert data["color"].tolist() == [LIGHT.query, LIGHT.faint]
-    assert (
-        sentence_figure(["a"], ["a", "b"], LIGHT).plot.height == sentence_figure(["a", "b"], ["b"], LIGHT).plot.height
-    )
+
+
+def test_a_sentence_has_room_for_the_longer_column_and_forgets_the_one_before():
+    shown, heights = sentence_figure(LIGHT), []
+    for queries, keys in ((["a"], ["a", "b"]), (["a", "b"], ["b"]), (["a"], ["b"])):
+        shown.write(queries, keys)
+        heights.append(shown.plot.height)
+        assert shown.columns["query"].data["text"] == queries
+        assert shown.columns["key"].data["text"] == keys
+        assert shown.plot.y_range.start == -max(len(queries), len(keys)) + 0.2
+    assert heights[0] == heights[1] > heights[2]
 
 
 def test_pictures_are_turned_once_and_patches_are_cut_from_the_right_place():
@@ -152,14 +167,9 @@ def test_pictures_are_turned_once_and_patches_are_cut_from_the_right_place():
     pixels[0:2, 2:4] = [255, 0, 0, 255]  # top right
     drawn = image_data(pixels, (2, 2))["image"][0].view(np.uint8).reshape(4, 4, 4)
     assert drawn[3, 3].tolist() == [255, 0, 0, 255]  # Bokeh's last row is the top
-    patch = patch_pixels(pixels, (0, 1), grid=(2, 2), border="#0000ff", fill="#ffffff").view(np.uint8).reshape(4, 4, 4)
-    assert patch[1, 1].tolist() == [255, 0, 0, 255]
-    assert patch[0, 0].tolist() == [0, 0, 255, 255]
-    empty = patch_pixels(pixels, (-1, -1), grid=(2, 2), border="#0000ff", fill="#ffffff").view(np.uint8)
-    assert empty.reshape(4, 4, 4)[1, 1].tolist() == [255, 255, 255, 255]
-
-
-def test_heat_is_clear_where_the_weight_is():
-    pixels = heat_pixels(np.array([[0.0, 1.0]], np.float32))
-    assert pixels[0, 0].tolist() == [0, 0, 0, 185]
-    assert pixels[0, 1, 3] < pixels[0, 0, 3]
+    for place, inside in (((0, 1), [255, 0, 0, 255]), ((-1, -1), [255, 255, 255, 255])):
+        packed = patch_pixels(pixels, place, grid=(2, 2), border="#0000ff", fill="#ffffff")
+        patch = packed.view(np.uint8).reshape(*packed.shape, 4)
+        assert packed.shape == (28, 28)  # of two pixels, enlarged so that the outline stays thin
+        assert (patch[2:-2, 2:-2] == inside).all()
+        assert (patch[:2] == [0, 0, 255, 255]).all()

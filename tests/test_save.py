@@ -1,5 +1,7 @@
 """What is saved holds what was seen: points, numbers and colours, in one file that asks for nothing."""
 
+import base64
+import io
 import json
 import re
 
@@ -7,11 +9,12 @@ import numpy as np
 import pytest
 from bokeh.document import Document
 from click.testing import CliRunner
+from PIL import Image
 
 import attnviz
 from attnviz.cli import cli
 from attnviz.errors import DatasetError
-from attnviz.explorer import Explorer, offline
+from attnviz.explorer import Explorer, library, offline, offline_wall
 from attnviz.explorer.offline import chosen_state, head_page, sequence_page
 from tests import fakes
 
@@ -126,6 +129,101 @@ def test_pages_of_the_explorer_show_its_state(run):
         explorer._saver.page("head")
 
 
+def picture(page):
+    """The raster of all heads in a page."""
+    address = data(page, "wall-picture")["url"][0]
+    kind, content = address.split(",", 1)
+    assert kind == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))).convert("RGBA"))
+
+
+def test_a_page_of_all_heads_shows_each_where_the_map_has_it_with_its_name_and_scores(run):
+    page = run.view(map="pca")
+    heads = data(page, "heads")
+    scores = run.scores("pca")
+    assert len(heads["text"]) == 8
+    for i, (layer, head) in enumerate(scores.index):
+        assert (heads["x"][i], heads["y"][i]) == (head + 0.5, -layer - 0.5)
+        recall = scores["attention_recall"][layer, head]
+        assert heads["text"][i].startswith(f"Layer {layer} · Head {head}\n")
+        assert f"attention recall {recall:.2f}" in heads["text"][i]
+    image = picture(page)
+    unit = image.shape[1] / 4.08
+    wall = library.wall(run, "pca")
+    for tile in (0, 6):
+        x, y = wall.tiles[tile].center
+        for dx, dy in wall.points[tile][:40]:
+            row, column = int((0.04 - (y + dy)) * unit), int((0.04 + x + dx) * unit)
+            assert image[row - 1 : row + 2, column - 1 : column + 2, 3].max() > 0
+    assert image[: int(0.04 * unit) - 1].max(axis=(0, 1))[3] == 0  # nothing between tiles
+    assert '<div class="swatches"><span><i style=' in page.html
+    assert f"queries <em>{run.num_tokens}</em>" in page.html
+    assert outside(page) == []
+    assert len(page.html.encode()) < 5_000_000
+
+
+def test_a_page_of_all_heads_follows_order_filter_and_colours(run):
+    explorer = Explorer([run])
+    explorer.state.restore(
+        "?map=umap&order=map:attention_recall&only_heads=1-3&color=data:label&theme=dark&hidden=0&local=true&near_zoom=9"
+    )
+    page = explorer._saver.page("wall")
+    scores = run.scores("umap")["attention_recall"]
+    expected = scores[scores.index.get_level_values("head") > 0].sort_values(ascending=False)
+    heads = data(page, "heads")
+    order = np.lexsort((heads["x"], -np.array(heads["y"])))
+    names = [heads["text"][i].split("\n")[0] for i in order]
+    assert names == [f"Layer {layer} · Head {head}" for layer, head in expected.index]
+    assert f"Attention recall: {expected.iloc[0]:.3f}" in heads["text"][order[0]]
+    assert "highest attention recall first" in page.sentence
+    swatches = explorer._views["all"].swatches()
+    assert page.html.count("<em>") == len(swatches) - 1
+    assert all(f"<em>{swatch.count}</em>" in page.html for swatch in swatches[:-1])
+    with pytest.raises(DatasetError, match="name none of this run"):
+        run.view(layers=[7])
+
+
+def test_a_page_of_all_heads_becomes_smaller_until_it_fits(run, monkeypatch):
+    whole = run.view()
+    monkeypatch.setattr(offline_wall, "LIMIT", len(whole.html) - 20_000)
+    small = run.view()
+    assert len(small.html) < len(whole.html) - 20_000
+    assert picture(small).shape < picture(whole).shape
+    monkeypatch.setattr(offline_wall, "LIMIT", 1000)
+    with pytest.raises(DatasetError, match="do not fit into one page"):
+        run.view()
+
+
+@pytest.mark.parametrize("color", ["kind", "norm", "position", "data:label", "neighbors_kept"])
+def test_the_legend_of_a_picture_is_that_of_the_side_bar(run, color):
+    explorer = Explorer([run])
+    explorer.state.restore(f"?map=pca&color={color}")
+    told = []
+    explorer._saver._send_msg = told.append
+    explorer._saver._handle_msg("legend")
+    (legend,) = (answer["legend"] for answer in told)
+    html = explorer._sidebar._legend.html
+    counts = re.findall(r"<em>([\d,]+)</em>", html)
+    assert [f"{entry['count']:,}" for entry in legend if entry["count"] is not None] == counts
+    assert all(re.fullmatch("#[0-9a-fA-F]{6}", color) for entry in legend for color in entry["colors"])
+    assert legend[0]["colors"]
+    assert explorer._saver.summary == explorer._views["all"].summary()
+    json.dumps(legend)
+
+
+def test_a_view_without_a_legend_is_saved_without_one(run):
+    explorer = Explorer([run])
+    told = []
+    explorer._saver._send_msg = told.append
+    for view, count in (("sentence", 4), ("model", 0), ("neuron", 0), ("sequences", 0)):
+        explorer.state.view = view
+        explorer._saver._handle_msg("legend")
+        assert len(told.pop()["legend"]) == count
+    explorer.state.restore("?view=sentence&sentence_join=sum")
+    explorer._saver._handle_msg("legend")
+    assert told.pop() == {"legend": []}
+
+
 def test_what_cannot_be_saved_is_a_sentence(run, tmp_path):
     with pytest.raises(DatasetError, match=r"no map 'umpa'.*umap"):
         run.head(0, 0).view(map="umpa")
@@ -166,7 +264,11 @@ def test_the_command_line_writes_pages(run, tmp_path):
     assert "Layer 1, head 3" in file.read_text("utf-8")
     done = CliRunner().invoke(cli, ["export", str(run.path), "--to", "html", "--sequence", "2"])
     assert run.path.with_name("text-sequence2.html").is_file(), done.output
-    done = CliRunner().invoke(cli, ["export", str(run.path), "--to", "html", "--heads", "0,1"])
+    done = CliRunner().invoke(cli, ["export", str(run.path), "--to", "html", "--heads", "0,1", "--out", str(file)])
+    assert "<h1>4 heads · " in file.read_text("utf-8"), done.output
+    done = CliRunner().invoke(cli, ["export", str(run.path), "--to", "html"])
+    assert "<h1>8 heads · " in run.path.with_name("text-heads.html").read_text("utf-8"), done.output
+    done = CliRunner().invoke(cli, ["export", str(run.path), "--to", "html", "--sequence", "2", "--heads", "0,1"])
     assert "one head" in str(done.exception)
     done = CliRunner().invoke(cli, ["export", str(run.path), "--sequence", "2"])
     assert "--to html" in str(done.exception)

@@ -303,7 +303,7 @@ def test_the_panel_says_counts_values_and_points_of_the_table(state):
     assert panel._box.visible
     assert "3 points selected" in panel._counts.object
     assert "2 queries · 1 keys" in panel._counts.object
-    assert panel._table.value["kind"].tolist() == ["query", "query", "key"]
+    assert panel._table.value["c1"].tolist() == ["query", "query", "key"]
     first = panel._traits["Positions"].items[0]
     assert (first["name"], first["number"]) == ("3", "66.7 %")
     panel._pick(SimpleNamespace(row=2))

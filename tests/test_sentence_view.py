@@ -1,5 +1,7 @@
 """The sentence view without a browser: what a change of the state, the pointer or a click puts on the canvas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ pytest.importorskip("panel")
 from attnviz.explorer import Explorer, State, library
 from attnviz.explorer.sequence_numbers import Row, numbers_table
 from attnviz.explorer.sequence_view import SentenceView
+from attnviz.plots.matrix import matrix_pixels
+from attnviz.plots.theme import THEMES, head_colors
 from attnviz.views import Changes, mean_by_position, pair_numbers, read_heads
 
 
@@ -57,7 +61,7 @@ def test_lines_are_the_models_weights(view):
 def test_a_click_on_a_square_toggles_a_head_and_a_double_click_isolates_it(view):
     state, pick = view.state, view._controls.pick
     pick(1, only=False)
-    assert state.sentence_heads == "0,2,3"
+    assert state.sentence_heads == "0,2-3"
     pick(1, only=False)
     assert state.sentence_heads == ""
     pick(2, only=True)
@@ -91,12 +95,12 @@ def test_a_click_hides_a_token_and_another_brings_it_back(view):
     run, first = view.state.directory, view.state.directory.token_slice(3).start
     view._tap(0.1, -1)
     view._tap(0.9, -2)
-    assert view.state.sentence_hidden == f"{first + 1},{first + 2}"
+    assert view.state.sentence_hidden == f"{first + 1}-{first + 2}"
     hidden = read_heads(run, 1, range(4), 3, Changes(frozenset({first + 1, first + 2})))
     assert drawn(view) == expect(hidden.weights)
     assert "2 hidden" not in view.summary()  # two queries and two keys
     assert "4 hidden" in view.summary()
-    assert f"sentence_hidden={first + 1}%2C{first + 2}" in view.state.address()
+    assert f"sentence_hidden={first + 1}-{first + 2}" in view.state.address()
     view._tap(0.1, -1)
     view.fit()
     assert view.state.sentence_hidden == ""
@@ -140,7 +144,7 @@ def test_the_sequence_follows_the_token_and_drops_it(view):
 
 def test_numbers_of_a_pair_are_the_runs(view):
     run, first = view.state.directory, view.state.directory.token_slice(3).start
-    view.state.sentence_form = "matrix"
+    view.state.param.update(sentence_form="matrix", sentence_join="mean")
     view._point(1.5, -4.5)
     texts = view._shown.texts
     assert view._figure.frame.data == {"x": [1.5], "y": [-4.5]}
@@ -168,13 +172,107 @@ def test_a_matrix_holds_the_weights(view):
     np.testing.assert_allclose(view._figure.values.data["weight"], total.ravel(), atol=1e-6)
 
 
+def test_several_heads_are_a_matrix_each_on_one_scale(view):
+    state, run = view.state, view.state.directory
+    state.param.update(sentence_form="matrix", sentence_heads="0,2-3")
+    weights = np.stack([run.attention(1, head, 3).weights for head in (0, 2, 3)])
+    made = view._figure
+    assert made.plot.name == "matrices"
+    titles = made.plot.select_one({"name": "matrices-titles"}).data["text"]
+    assert titles == ["Head 0", "Head 2", "Head 3"]
+    assert "A matrix for each of 3 heads" in view.heading()[1]
+    for number, (own, pixels) in enumerate(zip(weights, made.image.data["image"], strict=True)):
+        color = head_colors(THEMES[state.theme], 4)[(0, 2, 3)[number]]
+        np.testing.assert_array_equal(
+            pixels, matrix_pixels(own, THEMES[state.theme].surface, color, most=float(weights.max()))
+        )
+    for number, row, column in ((0, 0, 0), (2, 4, 1), (1, weights.shape[1] - 1, weights.shape[2] - 1)):
+        x = float(made.corners[number, 0]) + (column + 0.5) / weights.shape[2]
+        y = float(made.corners[number, 1]) - (row + 0.5) / weights.shape[1]
+        view._point(x, y)
+        assert made.cell_at(x, y) == (number, row, column)
+        np.testing.assert_allclose([made.frame.data[axis][number] for axis in "xy"], [x, y], atol=1e-6)
+        assert len(made.frame.data["x"]) == 3
+        text = made.tip.data["text"][0].split("\n")
+        head, first = (0, 2, 3)[number], run.token_slice(3).start
+        numbers = pair_numbers(run, 1, head, first + row, first + column)
+        assert text[0] == f"Head {head}"
+        assert text[2] == f"weight: {weights[number, row, column] * 100:.2f} %"
+        assert text[3].startswith(f"q·k {numbers.dot:.2f}, scaled {numbers.dot * run.layers[1].scaling:.2f}, logit ")
+    view._point(float(made.corners[0, 0]) - 0.05, -0.5)  # between matrices
+    view._leave()
+    assert len(made.frame.data["x"]) == len(made.tip.data["x"]) == 0
+    view._tap(float(made.corners[1, 0]) + 0.5, float(made.corners[1, 1]) - 0.5)
+    assert state.sentence_heads == "2"
+    assert view._figure.plot.name == "matrix"
+
+
+def test_a_matrix_of_several_heads_says_what_it_joins(view):
+    view.state.param.update(sentence_form="matrix", sentence_join="mean")
+    assert "mean of 4 heads" in view.heading()[1]
+    assert "mean of 4 heads" in view.summary()
+    view.state.sentence_join = "sum"
+    assert "sum of 4 heads" in view.heading()[1]
+    view.state.sentence_heads = "3"
+    assert "heads" not in view.heading()[1]
+
+
+def test_a_matrix_of_one_head_tells_the_way_to_the_weight(view):
+    run, first = view.state.directory, view.state.directory.token_slice(3).start
+    view.state.param.update(sentence_form="matrix", sentence_heads="2", hide_first=True)
+    view._point(1.5, -4.5)
+    made = pair_numbers(run, 1, 2, first + 4, first + 1)
+    lines = view._figure.tip.data["text"][0].split("\n")
+    assert lines[1] == f"weight: {view._shown.weights[0, 4, 1] * 100:.2f} %"
+    scaled = made.dot * run.layers[1].scaling
+    assert lines[2] == f"q·k {made.dot:.2f}, scaled {scaled:.2f}, logit {made.logit:.2f}"
+    assert lines[3] == f"the model's weight: {made.weight * 100:.2f} %"
+
+
+def test_of_many_heads_the_first_have_a_matrix_and_the_heading_says_so(tmp_path):
+    state = State(library.open_runs([write_fake_run(tmp_path / "many", heads=20, layers=1)]))
+    state.restore("?view=sentence&sentence_form=matrix")
+    view = SentenceView(state)
+    assert len(view._figure.image.data["image"]) == 16
+    assert "the first 16 of 20 heads" in view.heading()[1]
+
+
+def test_a_mean_is_weighed_by_value_norms_and_says_what_belongs_to_one_sequence(view, monkeypatch):
+    state, run = view.state, view.state.directory
+    vectors = type(run).vectors
+
+    def with_norms(self, layer, head, tokens=slice(None)):
+        found = vectors(self, layer, head, tokens)
+        start, stop, _ = tokens.indices(self.num_tokens)
+        return replace(found, value_norm=1 + np.arange(start, stop, dtype=np.float32) % 5)
+
+    monkeypatch.setattr(type(run), "vectors", with_norms)
+    state.param.update(sentence_scope="mean", sentence_values=True, sentence_heads="2", hide_first=True)
+    total = {place: [] for place in ((2, 1), (4, 3), (4, 4))}
+    for sequence in range(run.num_sequences):
+        one = read_heads(run, 1, [2], sequence, Changes(values=True, first=True)).weights[0]
+        for place, found in total.items():
+            if max(place) < len(one):
+                found.append(one[place])
+    for place, found in total.items():
+        assert view._shown.weights[0][place] == pytest.approx(np.mean(found), abs=1e-6)
+    library.mean_attention.cache_clear()
+    controls = view._controls
+    assert controls._values.visible
+    assert not any(item.visible for item in (controls._words, controls._pairs, controls._click))
+    assert controls._of_one.visible
+    assert "a mean by position leaves them" in controls._of_one.object
+    state.sentence_scope = "one"
+    assert not controls._of_one.visible
+
+
 def test_the_mean_over_all_sequences_is_computed_once_and_shared(view):
     run = view.state.directory
     view.state.param.update(sentence_scope="mean", sentence_heads="2", hide_special=True)
     made = mean_by_position(run, 1, 2, special=True)
     np.testing.assert_array_equal(view._shown.weights[0], made.weights)
     assert drawn(view) == expect(made.weights[None])
-    masks = {"special": True, "punctuation": False, "first": False}
+    masks = {"special": True, "punctuation": False, "first": False, "values": False}
     assert library.mean_attention(run, 1, 2, **masks) is library.mean_attention(run, 1, 2, **masks)
     view._tap(0.1, -3)
     view._tap(0.1, -4)
@@ -195,7 +293,7 @@ def test_every_layer_of_every_run_is_drawn(paths):
             assert shown._shown.weights.shape[0] == run.layers[layer].num_heads
             assert explorer._title.object.startswith("<h1>")
             assert not explorer._banner.visible  # a run without maps has sentences all the same
-    assert shown._figure.plot.name == "matrix"
+    assert shown._figure.plot.name == "matrices"
 
 
 def test_a_layer_that_cannot_be_rebuilt_says_so(view, monkeypatch):

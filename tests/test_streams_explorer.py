@@ -86,7 +86,7 @@ def test_every_view_draws_and_counts_what_a_layer_has(explorer, runs, run, view)
         if view == "head":
             assert f"{len(points.query)} queries and {len(points.key)} keys" in shown.summary()
             assert shown.summary().startswith(layer_name(info))
-            assert shown._visible(WINDOW).size == len(points.query) + len(points.key)
+            assert shown._count(WINDOW) == len(points.query) + len(points.key)
     if view == "all" and run == "stages":
         assert "in each 48 to 192 queries and 48 to 192 keys" in shown.summary()
 
@@ -244,7 +244,7 @@ def test_each_stage_has_its_own_grid(explorer, runs):
     click(figure, 0.5, -1.5)
     assert explorer.state.token == token_of(run, "stage 1", 2)
     images = shown._figure.patches.data_source.data["image"]
-    assert {image.shape for image in images} == {(4 + 2, 4 + 2)}  # a quarter of 8 × 8 pixels, framed
+    assert {image.shape for image in images} == {(24 + 4, 24 + 4)}  # a quarter of 8 × 8 pixels, enlarged and framed
     assert layer_name(run.layers[2]) == "Stage 1, layer 0"
     assert run.layers[2].label == "stage 1 · 0"
 

@@ -275,7 +275,9 @@ def export(
     sequence: int | None,
     out: Path | None,
 ) -> None:
-    """Write a map of a RUN as one tidy table: token, kind, layer, head, coordinates, attributes; or a head as a page.
+    """Write a map of a RUN as one tidy table: token, kind, layer, head, coordinates, attributes; or heads as a page.
+
+    A page holds all heads, or those of the layers and heads given; of a single one, its points answer the pointer.
 
     Example:  attnviz export data/runs/digits_vit --to parquet --map umap --layers 3
     """
@@ -335,16 +337,18 @@ def _export_page(
     from attnviz.api import open as open_run
 
     opened = open_run(path)
-    chosen = [numbers or [first] for numbers, first in ((layers, next(iter(opened.layers))), (heads, 0))]
-    if any(len(numbers) > 1 for numbers in chosen):
-        raise AttnvizError(
-            "A page holds one head, or one sequence. Give one number with --layers and one with --heads."
-        )
-    (layer,), (head,) = chosen
-    if sequence is None:
-        made, name = opened.head(layer, head).view(map=map_name), f"layer{layer}-head{head}"
-    else:
+    one = layers is not None and heads is not None and len(layers) == len(heads) == 1
+    if sequence is not None:
+        if any(numbers is not None and len(numbers) > 1 for numbers in (layers, heads)):
+            raise AttnvizError(
+                "A page of a sequence begins with one head. Give one number with --layers and one with --heads."
+            )
+        layer, head = (layers or [next(iter(opened.layers))])[0], (heads or [0])[0]
         made, name = opened.sequence_view(sequence, layer=layer, head=head), f"sequence{sequence}"
+    elif one and layers and heads:
+        made, name = opened.head(layers[0], heads[0]).view(map=map_name), f"layer{layers[0]}-head{heads[0]}"
+    else:
+        made, name = opened.view(map=map_name, layers=layers, heads=heads), "heads"
     return made.save(out or path.with_name(f"{path.name}-{name}.html"))
 
 

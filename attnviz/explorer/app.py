@@ -10,10 +10,13 @@ from pathlib import Path
 import panel as pn
 from panel.viewable import Viewer
 
-from attnviz.explorer import markup
+from attnviz.explorer import library, markup
 from attnviz.explorer.beside import Beside
+from attnviz.explorer.controls import box, button, segments
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.head import OneHead
+from attnviz.explorer.help_panel import HelpPanel
+from attnviz.explorer.image_view import ImageView
 from attnviz.explorer.library import open_runs
 from attnviz.explorer.model_view import ModelView
 from attnviz.explorer.neuron_view import NeuronView
@@ -23,7 +26,7 @@ from attnviz.explorer.sequence_view import SentenceView
 from attnviz.explorer.sequences_view import SequenceTable
 from attnviz.explorer.sidebar import Sidebar
 from attnviz.explorer.state import State
-from attnviz.explorer.style import sheet
+from attnviz.explorer.style import colors, sheet
 from attnviz.explorer.view import View
 from attnviz.explorer.wall import AllHeads
 from attnviz.plots.theme import THEMES
@@ -36,6 +39,7 @@ VIEWS: dict[str, type[View]] = {
     "all": AllHeads,
     "head": OneHead,
     "sentence": SentenceView,
+    "image": ImageView,
     "model": ModelView,
     "neuron": NeuronView,
     "sequences": SequenceTable,
@@ -43,6 +47,8 @@ VIEWS: dict[str, type[View]] = {
 """The views by the name they have in ``State.view``."""
 
 STEPS = {"ArrowLeft": (0, -1), "ArrowRight": (0, 1), "ArrowUp": (-1, 0), "ArrowDown": (1, 0)}
+MOVES = {"←": "Previous head", "→": "Next head", "↑": "Layer above", "↓": "Layer below"}
+DRAGS = {"m": "move", "b": "box", "l": "lasso"}
 
 
 class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
@@ -84,40 +90,60 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         )
         self._banner = pn.pane.HTML("", css_classes=["banner"], stylesheets=sheet(), visible=False)
         self._plates = {
-            name: _box("plate framed" if view.framed else "plate", view) for name, view in self._views.items()
+            name: box("plate framed" if view.framed else "plate", view) for name, view in self._views.items()
         }
         self._beside = Beside(self.state).__panel__()
-        self._stage = _box("stage", self._banner, *self._plates.values(), self._beside)
-        self._moves = _box(
-            "moves", *[_button(text, self._mover(step)) for text, step in zip("←→↑↓", STEPS.values(), strict=True)]
-        )
-        main = _box("main", self._head_line(), self._stage, self._summary)
-        self._body = _box("body", self._sidebar, main)
-        self._root = _box("av", self._top(), self._body, self._page)
+        self._stage = box("stage", self._banner, *self._plates.values(), self._beside)
+        moves = zip(MOVES.items(), STEPS.values(), strict=True)
+        arrows = [
+            button(sign, self._mover(step), f"{name}, or the arrow key.", label=name) for (sign, name), step in moves
+        ]
+        self._moves = box("moves", *arrows)
+        main = box("main", self._head_line(), self._stage, self._summary)
+        self._body = box("body", self._sidebar, main)
+        self._root = box("av", self._top(), self._body, self._page)
+        self._root.stylesheets = [colors(), *sheet()]
 
     def _top(self) -> pn.viewable.Viewable:
-        tabs = pn.widgets.RadioButtonGroup.from_param(
-            self.state.param.view, css_classes=["choice"], stylesheets=sheet()
-        )
-        menu = _button("☰", self._sidebar.toggle, "menu")
-        self._toggle = _button("", self._switch_theme)
-        return _box("top", menu, self._brand, tabs, self._toggle)
+        tabs = segments(self.state, "view", titled=False, tabs=True)
+        self._menu = button("☰", self._toggle_side, "Run, map, colours, search.", "menu", label="Options and legend")
+        self._toggle = button("", self._switch_theme, "Change between light and dark.", "theme")
+        return box("top", self._menu, self._brand, tabs, self._toggle, HelpPanel(self.state))
 
     def _head_line(self) -> pn.viewable.Viewable:
-        fit = _button("Reset view", lambda: self._views[self.state.view].fit())
-        self._clear = _button("Clear selection", self.state.clear)
-        self._saver = saver(self.state)
-        return _box("head-line", self._moves, self._title, self._chips, self._clear, fit, self._saver)
+        fit = button("Reset view", self._fit, "Show everything again.")
+        self._clear = button("Clear selection", self.state.clear, "Select nothing: neither a token nor points.")
+        self._saver = saver(self.state, lambda: self._views[self.state.view].swatches())
+        return box("head-line", self._moves, self._title, self._chips, self._clear, fit, self._saver)
 
     def _mover(self, step: tuple[int, int]) -> Callable[[], None]:
         return lambda: self.state.step(*step)
 
     def _press(self, key: str) -> None:
+        if self._views[self.state.view].press(key):
+            return
         if key == "Escape":
             nothing = self.state.token is None and not len(self.state.selected)
             self.state.param.update(view="all") if nothing else self.state.clear()
-        elif self.state.view in ("head", "neuron"):
-            self.state.step(*STEPS[key])
+        elif key in STEPS:
+            if self.state.view in ("head", "neuron", "image"):
+                self.state.step(*STEPS[key])
+        elif key in ("0", "Home"):
+            self._fit()
+        elif key == "t":
+            self._switch_theme()
+        elif key in DRAGS:
+            self.state.drag = DRAGS[key]
+        elif (
+            len(key) == 1 and key.isdecimal() and int(key) <= len(views := list(self.state.param.view.objects.values()))
+        ):
+            self.state.view = views[int(key) - 1]
+
+    def _fit(self) -> None:
+        attempt(self.state, act=self._views[self.state.view].fit)
+
+    def _toggle_side(self) -> None:
+        self._menu.expanded = self._sidebar.toggle()
 
     def _switch_theme(self) -> None:
         self.state.theme = "dark" if self.state.theme == "light" else "light"
@@ -128,16 +154,19 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         on_head = state.view == "head"
         self._problem()
         self._root.css_classes = ["av", state.theme]
-        self._toggle.label = "Dark" if state.theme == "light" else "Light"
+        self._toggle.text = "Dark" if state.theme == "light" else "Light"
         self._brand.object = markup.brand(state.directory)
         self._title.object = markup.heading(*self._heading())
         self._chips.object = markup.chips(self._scores()) if on_head else ""
-        self._moves.visible = state.view in ("head", "neuron")
+        self._moves.visible = state.view in ("head", "neuron", "image")
         self._clear.visible = state.token is not None or len(state.selected) > 0
         summary = self._views[state.view].summary()
         self._summary.object = markup.line(summary)
         self._page.param.update(paper=THEMES[state.theme].page, summary=summary)
-        self._saver.param.update(paper=THEMES[state.theme].page, summary=summary, name_of=self._file_name())
+        theme = THEMES[state.theme]
+        self._saver.param.update(
+            paper=theme.page, ink=theme.ink, muted=theme.muted, summary=summary, name_of=self._file_name()
+        )
 
     def _file_name(self) -> str:
         """Return what a saved picture is called."""
@@ -162,7 +191,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def _heading(self) -> tuple[str, str]:
         state = self.state
         view = self._views[state.view]
-        if isinstance(view, SentenceView):
+        if isinstance(view, SentenceView | ImageView):
             return view.heading()
         if state.view == "model":
             return "Model", "Layers down, heads across: where each head looks in one sequence. Click a head to open it."
@@ -183,7 +212,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         state = self.state
         if state.map is None or state.problem:
             return []
-        return score_phrases(state.directory.scores(state.map), state.layer, state.head)
+        return score_phrases(library.scores(state.directory, state.map), state.layer, state.head)
 
     def _sync_address(self) -> None:
         """Take the state from the address, and keep the address up to date from then on."""
@@ -197,12 +226,3 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
 
 def _html(name: str) -> pn.pane.HTML:
     return pn.pane.HTML("", css_classes=[name], stylesheets=sheet(), margin=0)
-
-
-def _box(name: str, *items: object) -> pn.Column:
-    return pn.Column(*items, css_classes=name.split(), stylesheets=sheet(), margin=0)
-
-
-def _button(text: str, act: Callable[[], None], name: str = "") -> pn.widgets.Button:
-    classes = ["button", name] if name else ["button"]
-    return pn.widgets.Button(label=text, on_click=lambda event: act(), css_classes=classes, stylesheets=sheet())

@@ -100,6 +100,7 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def _show_pictures(self, exchange: Exchange | None) -> None:
         token, kind = self.state.token, self.state.kind_here
         for shown, sheet_of in zip(self._pictures, self._sheets, strict=True):
-            sheet_of.visible = exchange is not None
-            if exchange is not None and token is not None and kind is not None:
+            if exchange is None or token is None or kind is None:
+                sheet_of.visible = False
+            else:
                 sheet_of.visible = shown.show(exchange, token, kind)

@@ -2,7 +2,7 @@
 
 import param
 
-__all__ = ["SCENE", "Filters"]
+__all__ = ["ARRANGES", "SCENE", "Filters"]
 
 SCENE = (
     *("color", "kinds", "search", "how", "where", "case"),
@@ -10,7 +10,7 @@ SCENE = (
 )
 """What decides which points are shown, and in which colours: the parameters that ``make_scene`` reads."""
 
-ARRANGES = ("order", "ascending", "least", "most")
+ARRANGES = ("order", "ascending", "least", "most", "only_layers", "only_heads")
 
 
 class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no usable types
@@ -28,8 +28,14 @@ class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no 
         objects={"tokens": "tokens", "sequences": "sequences", "labels": "labels"},
         doc="In tokens; in the whole text of their sequence; or in the columns that you gave for it.",
     )
-    hide_punctuation = param.Boolean(default=False, label="Hide punctuation")
-    hide_first = param.Boolean(default=False, label="Hide first position")
+    hide_punctuation = param.Boolean(
+        default=False, label="Hide punctuation", doc="Leave out tokens of punctuation, on the maps and in sentences."
+    )
+    hide_first = param.Boolean(
+        default=False,
+        label="Hide first position",
+        doc="Leave out the first token of each sequence, on which many heads put what they have no use for.",
+    )
     hidden = param.String(
         default="", regex=r"^(\d{1,3}(,\d{1,3})*)?$", doc="Numbers of the legend's entries that are left out"
     )
@@ -39,10 +45,20 @@ class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no 
         label="Order of heads",
         doc="Lay the heads out by a number, row by row. Those of the shown map say how faithful it is to each head.",
     )
-    ascending = param.Boolean(default=False, label="Lowest first")
+    ascending = param.Boolean(default=False, label="Lowest first", doc="Begin with the lowest number, not the highest.")
     least = param.Number(default=None, allow_None=True, doc="Heads below it are left out")
     most = param.Number(default=None, allow_None=True, doc="Heads above it are left out")
-    find = param.String(default="", label="Find a sequence", doc="What the table of sequences is searched for")
+    only_layers = param.String(
+        default="", label="Layers", doc="Numbers and ranges, as 0-3,8: only these layers are shown. Empty: all."
+    )
+    only_heads = param.String(
+        default="",
+        label="Heads",
+        doc="Numbers and ranges, as 0-3,8: only these heads of each layer are shown. Empty: all.",
+    )
+    find = param.String(
+        default="", label="Find a sequence", doc="Keep the sequences that have this text in any of their columns."
+    )
     local = param.Boolean(
         default=False,
         label="Same window in all heads",
@@ -64,7 +80,6 @@ class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no 
         super().__init__()
         self.param.watch(lambda *events: self.param.update(hidden=""), ["run", "color"])
         self.param.watch(lambda *events: self.param.update(least=None, most=None), ["run", "order"])
-        self.param.watch(lambda *events: self.param.update(problem=""), list(ARRANGES))
 
     @property
     def hidden_entries(self) -> frozenset[int]:

@@ -1,12 +1,10 @@
 """Following a state: when its parameters change, act; what goes wrong becomes a sentence on the page, and the session lives on.
 
 Panel announces a change outside the document's lock, and Bokeh refuses changes to a figure there. So the act is scheduled: it
-runs next, with the lock, after the acts that were scheduled before it.
+runs next, with the lock, after the acts that were registered before it; see ``Acts``.
 """
 
 from collections.abc import Callable, Sequence
-
-import panel as pn
 
 from attnviz.errors import AttnvizError
 from attnviz.explorer.state import State
@@ -16,20 +14,8 @@ __all__ = ["attempt", "follow"]
 
 def follow(state: State, names: Sequence[str], *, act: Callable[[], None]) -> None:
     """Call ``act`` after changes of the named parameters; changes that come together call it once."""
-    waiting = False
-
-    def run() -> None:
-        nonlocal waiting
-        waiting = False
-        attempt(state, act=act)
-
-    def change(*events: object) -> None:
-        nonlocal waiting
-        if not waiting:
-            waiting = True
-            pn.state.execute(run, schedule=True)
-
-    state.param.watch(change, list(names))
+    demand = state.acts.add(lambda: attempt(state, act=act))
+    state.param.watch(lambda *events: demand(), list(names))
 
 
 def attempt(state: State, *, act: Callable[[], None]) -> None:

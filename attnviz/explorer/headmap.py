@@ -13,6 +13,7 @@ from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.marks import line_data, mark_data, norm_sizes, selected_here
 from attnviz.explorer.scene import Scene, make_scene
 from attnviz.explorer.state import State
+from attnviz.explorer.swatches import Swatch, scene_swatches
 from attnviz.explorer.thumbnails import thumbnails
 from attnviz.explorer.view import View
 from attnviz.explorer.wires import Wires
@@ -37,6 +38,7 @@ from attnviz.views import (
 __all__ = ["HeadMap"]
 
 GLYPHS = 10_000  # visible points: fewer become real marks
+SAMPLE = 100_000  # points that are looked at to tell how many are seen
 WORDS = 2_500  # visible points: fewer get labels
 PICTURES = 800  # visible points: fewer become thumbnails
 REACH = 14  # pixels
@@ -45,6 +47,7 @@ REDRAWS = (
     *(*SCENE, "alike", "azimuth", "elevation"),
     *("compare", "selection", "size_by_norm", "density"),
 )
+NOTHING = np.empty(0, np.int64)
 NO_IMAGE: dict[str, list[object]] = {name: [] for name in ("image", "x", "y", "dw", "dh")}
 
 
@@ -97,13 +100,12 @@ class HeadMap(View):
         self._wires = Wires(plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave)
         plot.on_event(PanStart, self._begin)
         plot.on_event(SelectionGeometry, self._outline)
-        self._take_tool()
         self._fresh = True
         self._pane.object = plot
 
     def _take_tool(self) -> None:
-        """Let a drag move the map, or outline points."""
-        if self._wires is not None:
+        """Let a drag move the map, or outline points; as soon as the browser has the figure, see ``_known``."""
+        if self._known:
             self._figure.plot.toolbar.active_drag = self._figure.drags[self.state.drag]
 
     def _begin(self, event: PanStart) -> None:
@@ -124,23 +126,29 @@ class HeadMap(View):
 
     def _draw(self, window: Window) -> None:
         """Draw what the window shows: few points as marks, thumbnails and words, many as a raster."""
-        rows = self._visible(window)
-        near = len(rows) < GLYPHS and not self.state.density
-        pictured = rows[self._of_image(rows)] if near and len(rows) < PICTURES else rows[:0]
-        others = np.setdiff1d(rows, pictured, assume_unique=True)
-        self._draw_raster(window, count=0 if near else len(rows))
-        self._draw_dots(others if near else rows[:0])
-        self._draw_pictures(pictured, window)
-        self._draw_labels(others, window)
+        count = self._count(window)
+        rows = self._inside_of(np.arange(len(self._placed)), window) if count < 2 * GLYPHS else NOTHING
+        near = 0 < len(rows) < GLYPHS and not self.state.density
+        self._pictured = rows[self._of_image(rows)] if near and len(rows) < PICTURES else NOTHING
+        self._others = np.setdiff1d(rows, self._pictured, assume_unique=True)
+        self._draw_raster(window, count=0 if near else count)
+        self._draw_dots(self._others if near else NOTHING)
+        self._draw_pictures(self._pictured, window)
+        self._draw_labels(window)
         self._fade()
         if self._fresh:
             self._fresh = False
+            self._take_tool()
             self._mark_sequence()
 
-    def _visible(self, window: Window) -> NDArray[np.int64]:
-        x, y = self._placed.T
-        inside = (x >= window.x0) & (x <= window.x1) & (y >= window.y0) & (y <= window.y1)
-        return np.flatnonzero(inside & self._scene.shown)
+    def _count(self, window: Window) -> int:
+        """Return how many points are seen; of a large head by a sample, for it only decides how they are drawn."""
+        step = max(1, len(self._placed) // SAMPLE)
+        return step * int((window.holds(self._placed[::step]) & self._scene.shown[::step]).sum())
+
+    def _inside_of(self, rows: NDArray[np.int64], window: Window) -> NDArray[np.int64]:
+        """Return which of some points are seen."""
+        return rows[window.holds(self._placed[rows]) & self._scene.shown[rows]]
 
     def _of_image(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         run = self.state.directory
@@ -172,22 +180,24 @@ class HeadMap(View):
         return mark_data(self._placed[rows], self._scene.colors(rows, dim=dim), self._kinds(rows), size=size)
 
     def _draw_pictures(self, rows: NDArray[np.int64], window: Window) -> None:
-        made = thumbnails(self.state.directory, rows, self._placed, window, self._scene.theme)
+        colors = self._scene.colors(rows)
+        made = thumbnails(self.state.directory, rows, self._placed, window, self._scene.theme, colors)
         self._figure.patches.data_source.data = made
         self._figure.sequence.glyph.fill_alpha = 0.0 if len(rows) else 1.0  # a mark must not hide its picture
 
-    def _draw_labels(self, rows: NDArray[np.int64], window: Window) -> None:
+    def _draw_labels(self, window: Window) -> None:
         """Write the tokens there is room for: the chosen sequence first, then what was found or selected."""
         sequence, lit = self._sequence_rows(), self._scene.lit
-        candidates = np.union1d(rows[: WORDS if len(rows) <= WORDS else 0], np.intersect1d(sequence, rows))
-        if lit is not None and len(rows) > WORDS:
-            candidates = np.union1d(candidates, rows[lit[rows]][:WORDS])
-        texts = self.state.directory.tokens["text"].to_numpy()[candidates % self.state.directory.num_tokens]
-        shown = [show_text(text, longest=18) for text in texts]
-        wanted = np.isin(candidates, sequence) * np.float32(2) + (candidates * 2654435761 % 1000) / np.float32(1000)
+        wanted = [self._inside_of(sequence, window), self._others if len(self._others) <= WORDS else NOTHING]
         if lit is not None:
-            wanted = wanted + lit[candidates]
-        chosen = choose_labels(self._placed[candidates], shown, window=window, wanted=wanted.astype(np.float32))
+            wanted.append(self._inside_of(np.flatnonzero(lit), window)[:WORDS])
+        candidates = np.setdiff1d(np.concatenate(wanted), self._pictured)
+        texts = self.state.directory.tokens["text"].iloc[candidates % self.state.directory.num_tokens]
+        shown = [show_text(text, longest=18) for text in texts]
+        order = np.isin(candidates, sequence) * np.float32(2) + (candidates * 2654435761 % 1000) / np.float32(1000)
+        if lit is not None:
+            order = order + lit[candidates]
+        chosen = choose_labels(self._placed[candidates], shown, window=window, wanted=order.astype(np.float32))
         places = self._placed[candidates[chosen]]
         self._figure.labels.data = {"x": places[:, 0], "y": places[:, 1], "text": [shown[i] for i in chosen]}
 
@@ -197,9 +207,10 @@ class HeadMap(View):
     def _sequence_rows(self) -> NDArray[np.int64]:
         """Return the points of the chosen token's sequence that the head has."""
         if self.state.token is None:
-            return np.empty(0, np.int64)
+            return NOTHING
         run = self.state.directory
-        tokens = np.arange(run.num_tokens)[run.token_slice(int(run.tokens["sequence_id"].iloc[self.state.token]))]
+        within = run.token_slice(int(run.tokens["sequence_id"].iloc[self.state.token]))
+        tokens = np.arange(within.start, within.stop)
         rows = np.concatenate([tokens, tokens + run.num_tokens])
         there: NDArray[np.int64] = rows[library.present(run)[self.state.layer][rows]]
         return there
@@ -208,7 +219,7 @@ class HeadMap(View):
         """Follow the choice of a token."""
         if self.state.view == "head" and self._wires is not None and self._wires.window is not None:
             self._mark_sequence()
-            self._draw_labels(self._visible(self._wires.window), self._wires.window)
+            self._draw_labels(self._wires.window)
 
     def _mark_sequence(self) -> None:
         """Mark the chosen point, its sequence, and its attention."""
@@ -247,12 +258,12 @@ class HeadMap(View):
         """Return the shown point next to a place; the chosen sequence's points are preferred."""
         if self._wires is None or self._wires.window is None or not self._scene.shown.any():
             return None
-        distance = ((self._placed - np.array([x, y], np.float32)) ** 2).sum(axis=1)
-        reach = (REACH * self._wires.window.unit) ** 2
-        for rows in (self._sequence_rows(), np.arange(len(distance))):
-            near = rows[self._scene.shown[rows] & (distance[rows] <= reach)]
-            if len(near):
-                return int(near[np.argmin(distance[near])])
+        reach = REACH * self._wires.window.unit
+        for rows in (self._sequence_rows(), np.flatnonzero(np.abs(self._placed[:, 0] - np.float32(x)) <= reach)):
+            seen = rows[self._scene.shown[rows]]
+            away = np.hypot(*(self._placed[seen] - np.array([x, y], np.float32)).T)
+            if len(away) and away.min() <= reach:
+                return int(seen[np.argmin(away)])
         return None
 
     def _tell(self, row: int | None) -> None:
@@ -280,6 +291,10 @@ class HeadMap(View):
         else:
             kind, token = divmod(row, self.state.directory.num_tokens)
             self.state.select(token, KINDS[kind])
+
+    def swatches(self) -> list[Swatch]:
+        """Return the legend of the points."""
+        return scene_swatches(self._scene) if self._ready else []
 
     def summary(self) -> str:
         """Return one sentence that says what the canvas shows."""

@@ -4,7 +4,7 @@ A session holds some numbers; a wall of 144 heads × 20,000 points holds 23 MB. 
 that is written last, so a run that is made again, or a map that is added, is read anew.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory, layout
 from attnviz.views import (
+    CHANGED,
     KEPT,
     Coloring,
     PositionMean,
@@ -23,6 +24,8 @@ from attnviz.views import (
     Wall,
     color_points,
     find_punctuation,
+    head_changes,
+    head_numbers,
     mean_by_position,
     patch_grids,
     prepare_wall,
@@ -30,6 +33,8 @@ from attnviz.views import (
     read_number,
     read_traits,
     read_vocabulary,
+    show_text,
+    what_differs,
 )
 from attnviz.views.dimension import DIMENSION
 
@@ -39,9 +44,11 @@ __all__ = [
     "map_names",
     "mean_attention",
     "number",
+    "numbers",
     "open_runs",
     "present",
     "punctuation",
+    "scores",
     "traits",
     "vocabulary",
     "wall",
@@ -74,6 +81,11 @@ def map_names(run: RunDirectory) -> list[str]:
 def wall(run: RunDirectory, name: str, *, alike: bool = False) -> Wall:
     """Return the wall of a map, its heads turned alike or as they were made."""
     return _wall(run, name, alike, _map_stamp(run, name))
+
+
+def scores(run: RunDirectory, name: str) -> pd.DataFrame:
+    """Return the scores of a map, one row per head; see ``RunDirectory.scores``."""
+    return _scores(run, name, _map_stamp(run, name))
 
 
 def coloring(run: RunDirectory, name: str, heads: tuple[tuple[int, int], ...], map_name: str) -> Coloring:
@@ -113,8 +125,16 @@ def punctuation(run: RunDirectory) -> NDArray[np.bool_]:
     return find_punctuation(run)
 
 
-def number(run: RunDirectory, name: str, map_name: str) -> "pd.Series":
-    """Return a number of every head; see ``views.read_number``."""
+def numbers(run: RunDirectory, runs: Mapping[str, RunDirectory]) -> dict[str, str]:
+    """Return the numbers of every head, name and title: the run's own, and what changed from each run it can be held against."""
+    others = [name for name, other in runs.items() if other is not run and _alike(run, other)]
+    return head_numbers(run) | {f"{CHANGED}{name}": f"Changed from {show_text(name, longest=40)}" for name in others}
+
+
+def number(run: RunDirectory, name: str, map_name: str, runs: Mapping[str, RunDirectory]) -> "pd.Series":
+    """Return a number of every head; see ``views.read_number`` and ``views.head_changes``."""
+    if name.startswith(CHANGED):
+        return _changed(run, runs[name.removeprefix(CHANGED)])
     owner = name.rpartition(".")[0]
     return _number(run, name, map_name, _map_stamp(run, map_name) + _map_stamp(run, owner or map_name))
 
@@ -124,12 +144,25 @@ def _number(run: RunDirectory, name: str, map_name: str, stamp: float) -> "pd.Se
     return read_number(run, name, map_name=map_name)
 
 
+@lru_cache(maxsize=64)
+def _changed(run: RunDirectory, other: RunDirectory) -> "pd.Series":
+    return head_changes(run, other)
+
+
+@lru_cache(maxsize=256)
+def _alike(run: RunDirectory, other: RunDirectory) -> bool:
+    try:
+        return not what_differs(run, other)
+    except DatasetError:  # the other run's trouble is told where it is shown
+        return False
+
+
 @lru_cache(maxsize=256)
 def mean_attention(
-    run: RunDirectory, layer: int, head: int, *, special: bool, punctuation: bool, first: bool
+    run: RunDirectory, layer: int, head: int, *, special: bool, punctuation: bool, first: bool, values: bool
 ) -> PositionMean:
     """Return a head's mean attention by position; see ``views.mean_by_position``."""
-    return mean_by_position(run, layer, head, special=special, punctuation=punctuation, first=first)
+    return mean_by_position(run, layer, head, special=special, punctuation=punctuation, first=first, values=values)
 
 
 @lru_cache(maxsize=64)
@@ -147,6 +180,11 @@ def _wall(run: RunDirectory, name: str, alike: bool, stamp: float) -> Wall:
 @lru_cache(maxsize=32)
 def _open(path: Path, stamp: float) -> RunDirectory:
     return RunDirectory(path)
+
+
+@lru_cache(maxsize=16)
+def _scores(run: RunDirectory, name: str, stamp: float) -> pd.DataFrame:
+    return run.scores(name)
 
 
 def _map_stamp(run: RunDirectory, name: str) -> float:

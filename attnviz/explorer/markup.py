@@ -143,10 +143,6 @@ def partners(frame: pd.DataFrame, rest: float, kind: str, *, special: float, sin
     return f'<h3>This {kind} {verb}</h3><table>{rows}</table><p class="left">{"<br>".join(lines)}</p>'
 
 
-def _entry(swatch: str, label: str, count: int) -> str:
-    return f'<div class="entry"><i {swatch}></i><span>{escape(label)}</span><em>{count:,}</em></div>'
-
-
 def _switch(scene: Scene, number: int, swatch: str, label: str, count: int) -> str:
     """Return an entry that can be pressed: it is pressed while its points are shown."""
     shown = number not in scene.hidden
@@ -164,16 +160,13 @@ def _split(scene: Scene, number: int) -> str:
 
 def _scale(scene: Scene) -> str:
     made = scene.coloring
-    colors = ",".join(scale_colors(scene.theme, 12))
+    colors = ",".join(scale_colors(scene.theme, 13, signed=made.signed))
     digits = 0 if float(made.low).is_integer() and float(made.high).is_integer() else 2
-    low, high = (f"{value:,.{digits}f}" for value in (made.low, made.high))
-    title = f"{made.title}, {made.note}" if made.note else made.title
+    low, high = (f"{value:,.{digits}f}".replace("-", "−") for value in (made.low, made.high))
+    title = "0" if made.signed else f"{made.title}, {made.note}" if made.note else made.title
     without = int(scene.tally()[-1])
     swatch = f'style="background:{scene.theme.other}"'
-    missing = ""
-    if without:  # where heads differ, a point without a value in one has it in another
-        single = len(made.codes) == 1
-        missing = _switch(scene, BINS, swatch, "no value", without) if single else _entry(swatch, "no value", without)
+    missing = _switch(scene, BINS, swatch, "no value", without) if without else ""
     return (
         f'<div class="scale"><i style="background:linear-gradient(90deg,{colors})"></i>'
         f"<span>≤ {low}</span><span>{escape(title)}</span><span>≥ {high}</span></div>{missing}{_kinds()}"

@@ -4,15 +4,16 @@ from functools import lru_cache
 
 import numpy as np
 
+from attnviz.explorer.arranged import included
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.state import State
-from attnviz.explorer.view import View
+from attnviz.explorer.tiles import Tiles
 from attnviz.explorer.wires import Wires
 from attnviz.plots.figure import place_tip
 from attnviz.plots.model import SIDE, draw_thumbnails, model_figure, top_weight
 from attnviz.plots.raster import Window, glyph_data
 from attnviz.plots.theme import THEMES
-from attnviz.plots.wall import ROOM, WallFigure
+from attnviz.plots.wall import ROOM
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray
 from attnviz.views import Wall, layer_name, patch_name
@@ -21,13 +22,11 @@ from attnviz.views.wall import lay_tiles
 
 __all__ = ["ModelView", "sequence_of"]
 
-REDRAWS = ("run", "token", "kind", "theme", "view", "sequence")
+REDRAWS = ("run", "token", "kind", "theme", "view", "sequence", "only_layers", "only_heads")
 
 
-class ModelView(View):
+class ModelView(Tiles):
     """All heads over the sequence of the chosen token."""
-
-    framed = False  # its tiles are frames already
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -40,22 +39,22 @@ class ModelView(View):
         if state.view != "model":
             return
         run, sequence = state.directory, sequence_of(state)
-        key = (run, sequence, _of_picture(run, state.token), state.theme)
+        key = (run, sequence, _of_picture(run, state.token), state.theme, state.only_layers, state.only_heads)
         if key != self._key:
             self._make(*key[:3])
             self._key = key
 
     def _make(self, run: RunDirectory, sequence: int, token: int | None) -> None:
-        self._wall = Wall(lay_tiles(run), np.empty((0, 0, 2), np.float32))
+        self._wall = included(self.state, Wall(lay_tiles(run), np.empty((0, 0, 2), np.float32)))
         found = _thumbnails(run, sequence, token)
         self._found: dict[int, Thumbnail] = {
             number: found[tile.layer, tile.head]
             for number, tile in enumerate(self._wall.tiles)
-            if (tile.layer, tile.head) in found
+            if (tile.layer, tile.head) in found and not tile.out
         }
         self._values: dict[int, FloatArray] = {number: made.values for number, made in self._found.items()}
         self._top = top_weight(self._values)
-        self._figure: WallFigure = model_figure(self._wall, self._top, THEMES[self.state.theme])
+        self._figure = model_figure(self._wall, self._top, THEMES[self.state.theme])
         plot, home = self._figure.plot, self._figure.home
         self._wires = Wires(
             plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave, corner=True
@@ -98,16 +97,6 @@ class ModelView(View):
         names = [f"{patch_name(run, token)} ({at})" for token, at in zip((query, key), positions, strict=True)]
         return [" → ".join(names), f"weight {weight * 100:.2f} %"]
 
-    def _leave(self) -> None:
-        for source in (self._figure.tip, self._figure.frame):
-            source.data = {name: [] for name in source.data}
-
-    def _tap(self, x: float, y: float) -> None:
-        tile = self._wall.tile_at(x, y)
-        if tile is not None:
-            self._leave()
-            self.state.open_head(self._wall.tiles[tile].layer, self._wall.tiles[tile].head)
-
     def summary(self) -> str:
         """Return one sentence that says what the canvas shows."""
         if self._key is None:
@@ -121,7 +110,9 @@ class ModelView(View):
             what = f"what {named[0] if len(queries) == 1 and named else 'a query'} gives to each patch"
         step = max((made.step for made in self._found.values()), default=1)
         sampled = f" Of the queries, every {step}th is read." if step > 1 else ""
-        return f"{len(self._found)} heads over sequence {sequence}: {what}; the stronger the colour, the more weight.{sampled}"
+        every = len(self._wall.tiles)
+        count = f"{len(self._found)}" if len(self._wall.shown) == every else f"{len(self._found)} of {every}"
+        return f"{count} heads over sequence {sequence}: {what}; the stronger the colour, the more weight.{sampled}"
 
 
 def sequence_of(state: State) -> int:

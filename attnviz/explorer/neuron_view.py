@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from attnviz.errors import DatasetError
 from attnviz.explorer import markup
 from attnviz.explorer.choices import Choices
+from attnviz.explorer.controls import button, segments
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.model_view import sequence_of
 from attnviz.explorer.state import State
@@ -31,15 +32,13 @@ WATCHED = (
 )
 KEYS = 12
 AROUND = 100  # queries to choose from, at either side of the chosen one
-ORDER_HINT = (
-    "By contribution: what adds most to q·k stands left, what takes most away stands right. "
-    "By dimension: as the model counts them. Click a bar to choose its dimension."
-)
 RULES = """
-:host(.neuron) { display: grid !important; grid-template-columns: minmax(0, 1fr) 330px; gap: 10px; align-content: start;
+:host(:where(.neuron)) { display: grid; }
+:host(.neuron) { grid-template-columns: minmax(0, 1fr) 330px; gap: 10px; align-content: start;
   width: 100% !important; height: 100% !important; overflow: hidden auto !important; }
 :host(.neuron-row) { flex-flow: row wrap !important; align-items: center; gap: 8px 12px; width: 100% !important;
-  padding: 0 0 6px; }
+  padding: 0 0 6px; --av-high: 28px; }
+:host(.neuron-row) > * { width: auto !important; align-self: flex-end !important; }
 :host(.neuron) > *, :host(.neuron-part) > * { flex: none !important; margin: 0 !important; min-width: 0 !important; }
 :host(.neuron-part) { width: 100% !important; gap: 10px; }
 :host(.card) h3 { margin-bottom: 6px; }
@@ -48,9 +47,10 @@ RULES = """
 .steps b { font-weight: 600; }
 .steps span { color: var(--av-muted); }
 .query-and-key { font-size: 15px; font-weight: 600; margin: 0 0 6px; overflow-wrap: anywhere; }
-.query-and-key .q { color: var(--av-query); } .query-and-key .k { color: var(--av-key); }
+.query-and-key .q { color: var(--av-query); } .query-and-key .k { color: color-mix(in srgb, var(--av-key) 62%, var(--av-ink)); }
 @media (max-width: 760px) {
-  :host(.neuron) { display: flex !important; flex-flow: column nowrap !important; }
+  :host(:where(.neuron)) { display: flex; }
+  :host(.neuron) { flex-flow: column nowrap !important; }
   :host(.neuron-part) { height: auto !important; }
 }
 """
@@ -77,14 +77,10 @@ class NeuronView(View):
         state = self.state
         self._pane = pn.pane.Bokeh(sizing_mode="stretch_width", margin=0, css_classes=["canvas-of-pair"])
         self._numbers = pn.pane.HTML("", css_classes=["card"], stylesheets=[*sheet(), RULES])
-        order = pn.widgets.RadioButtonGroup.from_param(
-            state.param.neuron_order, css_classes=["choice"], stylesheets=sheet()
+        self._color = button(
+            "Colour the map", self._color_map, "Open the head with its points coloured by the chosen dimension."
         )
-        self._color = pn.widgets.Button(
-            label="", on_click=lambda event: self._color_map(), css_classes=["button"], stylesheets=sheet()
-        )
-        hint = pn.widgets.TooltipIcon(value=ORDER_HINT, css_classes=["hint"], stylesheets=sheet(), margin=0)
-        controls = _part("neuron-row", order, hint, self._color)
+        controls = _part("neuron-row", segments(state, "neuron_order"), self._color)
         self._queries = Choices(title="Queries", choose=lambda place: self._choose("query", place))
         self._keys = Choices(title="Keys", bars=True, choose=lambda place: self._choose("key", place))
         self._key_title = pn.pane.HTML("", stylesheets=sheet(), margin=0)
@@ -140,7 +136,7 @@ class NeuronView(View):
         names = tuple(patch_name(state.directory, token) for token in (seen.token, self._key))
         self._numbers.object = steps(self._pair, (names[0], names[1]))
         chosen = self._dimension()
-        self._color.label = f"Colour the map by dimension {chosen}"
+        self._color.text = f"Colour the map by dimension {chosen}"
         self._list_keys()
         self._list_queries()
 
@@ -218,6 +214,10 @@ class NeuronView(View):
             number = self._dimension()
             self.state.offer_color(f"{DIMENSION}{number}")
             self.state.param.update(color=f"{DIMENSION}{number}", neuron_dimension=number, view="head")
+
+    def fit(self) -> None:
+        """Go back to the key that the query attends to most, by what each dimension contributes."""
+        self.state.param.update(partner=None, neuron_order="contribution", neuron_dimension=None)
 
     def summary(self) -> str:
         """Return one sentence that says what the canvas shows."""

@@ -21,6 +21,7 @@ from attnviz.errors import DatasetError, nearest
 from attnviz.explorer import library
 from attnviz.explorer.scene import make_scene
 from attnviz.explorer.state import State
+from attnviz.explorer.swatches import scene_swatches, swatch_html
 from attnviz.explorer.thumbnails import pixels
 from attnviz.plots.still import StillPoints, Weights, head_still, picture_still, sentence_still
 from attnviz.plots.theme import FONT, THEMES, Theme
@@ -28,7 +29,7 @@ from attnviz.store import RunDirectory
 from attnviz.types import KINDS
 from attnviz.views import PARTNER, Exchange, layer_name, links, read_exchange, show_text, turn
 
-__all__ = ["StillPage", "chosen_state", "head_page", "sequence_page"]
+__all__ = ["LIMIT", "StillPage", "chosen_state", "head_page", "sequence_page", "write_page"]
 
 LIMIT = 5_000_000  # bytes of a page
 POINTS = 60_000  # in a page; of more, whole sequences are left out at random
@@ -45,14 +46,18 @@ TEMPLATE = Template("""<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <style>
   html, body { margin: 0; background: $page; color: $ink; font: 13px/1.5 $font; }
-  main { max-width: min(940px, max(340px, calc(100vh - 110px))); margin: 0 auto; padding: 14px 16px; }
+  main { max-width: $room; margin: 0 auto; padding: 14px 16px; }
   h1 { font-size: 16px; margin: 0; overflow-wrap: anywhere; }
   p { margin: 0 0 10px; color: $muted; overflow-wrap: anywhere; }
+  .swatches { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 0 0 10px; }
+  .swatches i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 5px; }
+  .swatches i.wide { width: 90px; }
+  .swatches em { font-style: normal; color: $muted; }
 </style>
 <script>$library</script>
 </head>
 <body>
-<main><h1>$heading</h1><p>$sentence</p><div id="shown"></div></main>
+<main><h1>$heading</h1><p>$sentence</p><div class="swatches">$legend</div><div id="shown"></div></main>
 <script type="application/json" id="data">$data</script>
 <script>Bokeh.embed.embed_item(JSON.parse(document.getElementById('data').textContent), 'shown')</script>
 </body>
@@ -114,19 +119,21 @@ def chosen_state(run: RunDirectory, *, needs_map: bool = True, **chosen: object)
 def head_page(state: State) -> StillPage:
     """Return the chosen head as a page: its points answer the pointer, a chosen token has its lines."""
     run = state.directory
-    rows = _shown(state)
+    scene = make_scene(state, ((state.layer, state.head),))
+    rows = np.flatnonzero(scene.shown)
     heading = f"{layer_name(run.layers[state.layer])}, head {state.head} · {show_text(run.name, longest=60)}"
     most = POINTS
     while True:
         kept = _sample(run, rows, most)
         figure = head_still(_points(state, kept), _lines(state), THEMES[state.theme])
         left = f", drawn at random from {len(rows):,}" if len(kept) < len(rows) else ""
-        title = make_scene(state, ((state.layer, state.head),)).coloring.title.lower()
+        title = scene.coloring.title.lower()
         sentence = (
             f"{_model(run)}, map {state.map}: {len(kept):,} points{left}, coloured by {title}. Circles are queries, "
             "diamonds are keys. Drag and scroll to move, rest on a point to read it."
         )
-        html = _page(figure, heading, sentence, THEMES[state.theme])
+        legend = swatch_html(scene_swatches(scene))
+        html = write_page(figure, heading, sentence, THEMES[state.theme], legend=legend)
         if len(html.encode()) <= LIMIT or most < 100:
             return StillPage(heading, sentence, html)
         most //= 2
@@ -166,20 +173,23 @@ def sequence_page(state: State, sequence: int) -> StillPage:
     left = max(0, max(map(np.count_nonzero, texts)) - ROWS) if height != 780 else 0
     cut = f" The first {ROWS} tokens of each side." if left else ""
     sentence = f"{show_text(run.manifest.model.id, longest=60)}: attention of {count}. {how}{cut}"
-    return StillPage(heading, sentence, _page(shown, heading, sentence, theme), height)
+    return StillPage(heading, sentence, write_page(shown, heading, sentence, theme), height)
 
 
-def _page(shown: UIElement, heading: str, sentence: str, theme: Theme) -> str:
-    """Return the whole file. Not Bokeh's ``file_html``: where Panel is loaded, that adds scripts which Panel's server holds."""
+def write_page(
+    shown: UIElement, heading: str, sentence: str, theme: Theme, *, legend: str = "", wide: bool = False
+) -> str:
+    """Return the whole file; ``legend`` is HTML already.
+
+    Not Bokeh's ``file_html``: where Panel is loaded, that adds scripts which Panel's server holds.
+    """
     used = ["bokeh", "bokeh-widgets"] if any(shown.select({"type": Widget})) else ["bokeh"]
     data = serialize_json(json_item(shown)).replace("<", "\\u003c")  # so that no text ends the script it stands in
-    words = {"heading": escape(heading), "sentence": escape(sentence), "rules": RULES, "font": FONT, "data": data}
+    room = "1500px" if wide else "min(940px, max(340px, calc(100vh - 110px)))"
+    words = {"heading": escape(heading), "sentence": escape(sentence), "legend": legend}
+    words |= {"room": room, "rules": RULES, "font": FONT, "data": data}
     colors = {"page": theme.page, "ink": theme.ink, "muted": theme.muted}
     return TEMPLATE.substitute(words, **colors, library="\n".join(Resources("inline", components=used).js_raw))
-
-
-def _shown(state: State) -> NDArray[np.int64]:
-    return np.flatnonzero(make_scene(state, ((state.layer, state.head),)).shown)
 
 
 def _sample(run: RunDirectory, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ import numpy as np
 import panel as pn
 from panel.viewable import Viewer
 
-from attnviz.explorer import library
+from attnviz.explorer.controls import box, field, tick
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
@@ -20,18 +20,15 @@ class HeadOrder(Viewer):  # type: ignore[misc]  # panel publishes no usable type
     def __init__(self, state: State) -> None:
         super().__init__()
         self.state = state
-        style = {"stylesheets": sheet(), "margin": 0}
-        order = pn.widgets.Select.from_param(
-            state.param.order, css_classes=["field"], sizing_mode="stretch_width", description=None, stylesheets=sheet()
-        )
-        self._upward = pn.widgets.Checkbox.from_param(state.param.ascending, css_classes=["tick"], stylesheets=sheet())
+        self._upward = tick(state, "ascending")
         self._range = pn.widgets.RangeSlider(
             label="Heads from … to", css_classes=["field"], sizing_mode="stretch_width", stylesheets=sheet()
         )
         self._range.param.watch(self._filter, "value_throttled")
-        local = pn.widgets.Checkbox.from_param(state.param.local, css_classes=["tick"], stylesheets=sheet())
-        shared = pn.Column(local, self._hint(state.param.local.doc), css_classes=["row"], **style)
-        self._box = pn.Column(order, self._upward, self._range, shared, css_classes=["group"], **style)
+        order = field(pn.widgets.Select, state, "order")
+        some = [field(pn.widgets.TextInput, state, name, placeholder="all") for name in ("only_layers", "only_heads")]
+        self._of_wall = [order, tick(state, "local")]
+        self._box = box("group", order, self._upward, self._range, self._of_wall[1], *some)
         follow(state, ["run", "map", "order", "least", "most", "view"], act=self._show)
         attempt(state, act=self._show)
 
@@ -39,19 +36,17 @@ class HeadOrder(Viewer):  # type: ignore[misc]  # panel publishes no usable type
         """Return the controls."""
         return self._box
 
-    @staticmethod
-    def _hint(text: str) -> pn.widgets.TooltipIcon:
-        return pn.widgets.TooltipIcon(value=text, css_classes=["hint"], stylesheets=sheet(), margin=0)
-
     def _show(self) -> None:
         """Offer the range of the chosen number."""
         state = self.state
-        self._box.visible = state.view == "all"
-        ordered = bool(state.order) and state.map is not None
+        self._box.visible = state.view in ("all", "model")
+        for item in self._of_wall:
+            item.visible = state.view == "all"
+        ordered = bool(state.order) and state.map is not None and state.view == "all"
         self._upward.visible = self._range.visible = ordered
         if not ordered:
             return
-        values = library.number(state.directory, state.order, state.map).to_numpy(np.float64)
+        values = state.head_number().to_numpy(np.float64)
         known = values[np.isfinite(values)]
         low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
         high = high if high > low else low + 1.0

@@ -6,22 +6,19 @@ lies on the partners' grid, the frame and the clicks on that of the chosen token
 
 from typing import Any
 
-import numpy as np
 import panel as pn
 from bokeh.events import Tap
-from numpy.typing import NDArray
 from panel.viewable import Viewer
 
-from attnviz.explorer import library
+from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.state import State
-from attnviz.explorer.thumbnails import pixels
-from attnviz.plots.picture import frame_data, heat_pixels, image_data, picture_figure
+from attnviz.explorer.thumbnails import pixels_or_none
+from attnviz.plots.picture import PictureFigure, frame_data, grey_pixels, heat_pixels, image_data, picture_figure
 from attnviz.plots.theme import THEMES
-from attnviz.views import PARTNER, Exchange, patch_weights
+from attnviz.views import PARTNER, Exchange
+from attnviz.views.image_flows import ImageAttention, heat_of, on_picture
 
-__all__ = ["Picture"]
-
-Places = NDArray[np.int16]
+__all__ = ["Picture", "patch_under"]
 
 
 class Picture(Viewer):  # type: ignore[misc]  # panel publishes no usable types
@@ -30,7 +27,9 @@ class Picture(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def __init__(self, state: State) -> None:
         super().__init__()
         self.state = state
+        self._figure: PictureFigure | None = None
         self._pane = pn.pane.Bokeh(sizing_mode="stretch_width", margin=0)
+        follow(state, ["image_opacity"], act=self._cover)
 
     def __panel__(self) -> pn.viewable.Viewable:
         """Return the figure."""
@@ -38,43 +37,45 @@ class Picture(Viewer):  # type: ignore[misc]  # panel publishes no usable types
 
     def show(self, exchange: Exchange, token: int, kind: str) -> bool:
         """Draw the image with the weights of a token, or tell that its partners are no patches."""
-        there = self._places(exchange.tokens(PARTNER[kind]))
-        if not (there >= 0).any():
-            return False
-        place = exchange.place(token, kind) or 0
-        grid = _grid(there)
-        heat = patch_weights(exchange.weights(place, kind), there[:, 0], there[:, 1], grid=grid)
-        figure = picture_figure(grid, THEMES[self.state.theme])
         run = self.state.directory
-        figure.picture.data = image_data(pixels(run, int(run.tokens["sequence_id"].iloc[token])), grid)
-        figure.heat.data = image_data(heat_pixels(heat), grid)
-        own = self._places(exchange.tokens(kind))[place]
-        if own[0] >= 0:
-            rows, columns = library.grids(run)[token].tolist()
-            figure.frame.data = frame_data((int(own[0]), int(own[1])), (rows, columns), grid)
-        figure.plot.on_event(Tap, lambda event: self._tap(event, exchange, kind, grid))
+        image = on_picture(run, exchange)
+        heat = heat_of(image, kind, token)
+        grid, own = image.grid(PARTNER[kind]), image.grid(kind)
+        if grid is None or heat.grid is None:
+            return False
+        top = max(float(heat.grid.max()), 1e-9)
+        figure = picture_figure(grid, THEMES[self.state.theme], top=top)
+        self._below, self._grid = pixels_or_none(run, int(run.tokens["sequence_id"].iloc[token])), grid
+        figure.heat.data_source.data = image_data(heat_pixels(heat.grid), grid)
+        place = image.places[kind][exchange.place(token, kind) or 0]
+        if own is not None and place[0] >= 0:
+            figure.frame.data = frame_data((int(place[0]), int(place[1])), own, grid)
+        figure.plot.on_event(Tap, lambda event: attempt(self.state, act=lambda: self._tap(event, image, kind, grid)))
+        self._figure = figure
+        self._cover()
         self._pane.object = figure.plot
         return True
 
-    def _places(self, tokens: NDArray[np.int32]) -> Places:
-        """Return row and column of the patches that some tokens are, ``(tokens, 2)``; -1 for others."""
-        places: Places = (
-            self.state.directory.tokens[["patch_row", "patch_col"]].iloc[tokens].fillna(-1).to_numpy(np.int16)
-        )
-        return places
+    def _cover(self) -> None:
+        """Let the heat cover as much of the picture as the state says."""
+        if self._figure is None:
+            return
+        self._figure.heat.glyph.global_alpha = self.state.image_opacity / 100
+        if self._below is not None:
+            bare = self.state.image_opacity == 0
+            self._figure.picture.data = image_data(self._below if bare else grey_pixels(self._below), self._grid)
 
-    def _tap(self, event: Any, exchange: Exchange, kind: str, grid: tuple[int, int]) -> None:
+    def _tap(self, event: Any, image: ImageAttention, kind: str, grid: tuple[int, int]) -> None:
         """Choose the patch under a click: of the chosen token's kind, or its partner where that kind has no patches."""
-        sides = (kind, PARTNER[kind])
-        chosen = next(side for side in sides if (self._places(exchange.tokens(side)) >= 0).any())
-        places = self._places(exchange.tokens(chosen))
-        own = np.array(_grid(places)) / grid
-        row, column = int(np.floor(-event.y * own[0])), int(np.floor(event.x * own[1]))
-        hit = np.flatnonzero((places[:, 0] == row) & (places[:, 1] == column))
-        if len(hit):
-            self.state.select(int(exchange.tokens(chosen)[hit[0]]), chosen)
+        side = kind if image.grid(kind) is not None else PARTNER[kind]
+        token = patch_under(image, side, event.x / grid[1], -event.y / grid[0])
+        if token is not None:
+            self.state.select(token, side)
 
 
-def _grid(places: Places) -> tuple[int, int]:
-    rows, columns = places.max(axis=0) + 1
-    return int(rows), int(columns)
+def patch_under(image: ImageAttention, kind: str, x: float, y: float) -> int | None:
+    """Return the query, or key, at a place of the picture: shares of its width and height, from the left and from the top."""
+    grid = image.grid(kind)
+    if grid is None or not (0 <= x < 1 and 0 <= y < 1):
+        return None
+    return image.at(kind, (int(y * grid[0]), int(x * grid[1])))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from attnviz.views import Coloring, find_first, match_tokens
 __all__ = ["Scene", "make_scene"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which leave no room for what is found once
 class Scene:
     """What is shown of the points of one or of all heads."""
 
@@ -33,6 +34,7 @@ class Scene:
     listed: NDArray[np.bool_] | None = None  # (points,), what the legend counts: the shown ones and those it leaves out
     trouble: str = ""  # why the search cannot be made
     hidden: frozenset[int] = frozenset()  # entries of the legend that are left out
+    gone: NDArray[np.bool_] | None = None  # (heads, points), what the legend leaves out of some heads only
 
     @property
     def lit(self) -> NDArray[np.bool_] | None:
@@ -50,9 +52,7 @@ class Scene:
     @property
     def points_a_head(self) -> float:
         """How many points a head shows, on average."""
-        present = library.present(self.run)
-        by_layer = {layer: int((self.shown & present[layer]).sum()) for layer in dict(self.heads)}
-        return float(np.mean([by_layer[layer] for layer, _ in self.heads]))
+        return float(np.mean([queries + keys for queries, keys in self._counts(self.shown)]))
 
     def tally(self) -> NDArray[np.int64]:
         """Return how many tokens have a shown point of each category, or at last no number; see ``Coloring.tally``."""
@@ -68,14 +68,27 @@ class Scene:
         return text if self.matched is None else f"{text}, {self._numbers(self.matched)} matching the search"
 
     def _numbers(self, mask: NDArray[np.bool_]) -> str:
-        present = library.present(self.run)
-        kinds = {id(present[layer]): present[layer] for layer, _ in self.heads}.values()
-        queries, keys = zip(*(self.counts(mask & has) for has in kinds), strict=True)
+        queries, keys = zip(*self._counts(mask), strict=True)
         return f"{_range(queries)} queries and {_range(keys)} keys"
+
+    def _counts(self, mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+        """Return how many queries and keys of a mask each head shows."""
+        present = library.present(self.run)
+        if self.gone is not None:
+            return [
+                self.counts(mask & present[layer] & ~gone)
+                for (layer, _), gone in zip(self.heads, self.gone, strict=True)
+            ]
+        by_layer = {layer: self.counts(mask & present[layer]) for layer in dict(self.heads)}
+        return [by_layer[layer] for layer, _ in self.heads]
+
+    @cached_property
+    def _rows(self) -> NDArray[np.int32]:
+        return np.flatnonzero(self.shown).astype(np.int32)
 
     def layers(self, radius: float) -> list[Layer]:
         """Return the layers of the raster: with a search or a selection, what it holds over a dimmed field."""
-        rows = np.flatnonzero(self.shown).astype(np.int32)
+        rows = self._rows
         lit = self.lit
         if lit is None:
             return [Layer(rows, self.coloring.codes, self.table, radius)]
@@ -105,9 +118,9 @@ def make_scene(state: State, heads: tuple[tuple[int, int], ...], map_name: str |
     present = library.present(run)
     shown = np.concatenate([tokens & kind for kind in kinds])
     shown &= np.logical_or.reduce([present[layer] for layer in dict(heads)])
-    listed = shown
-    if state.hidden and len(coloring.codes) == 1:
-        shown = shown & ~np.isin(coloring.entries(), list(state.hidden_entries))
+    listed, left_out = shown, coloring.left_out(state.hidden_entries)
+    gone = left_out if len(left_out) > 1 and left_out.any() else None
+    shown = shown & ~left_out.all(axis=0)
     found, trouble = _search(state)
     matched = None if found is None else np.tile(found, 2) & shown
     chosen = None
@@ -115,7 +128,7 @@ def make_scene(state: State, heads: tuple[tuple[int, int], ...], map_name: str |
         chosen = np.zeros(len(shown), bool)
         chosen[state.selected] = shown[state.selected]
     table, hidden = color_table(coloring, theme), state.hidden_entries
-    return Scene(run, heads, theme, coloring, table, shown, matched, chosen, listed, trouble, hidden)
+    return Scene(run, heads, theme, coloring, table, shown, matched, chosen, listed, trouble, hidden, gone)
 
 
 def _unmasked(state: State) -> NDArray[np.bool_]:

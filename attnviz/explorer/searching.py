@@ -4,6 +4,7 @@ import panel as pn
 from panel.viewable import Viewer
 
 from attnviz.explorer import markup
+from attnviz.explorer.controls import box, field, tick
 from attnviz.explorer.scene import Scene
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
@@ -19,30 +20,9 @@ class SearchBox(Viewer):  # type: ignore[misc]  # panel publishes no usable type
         super().__init__()
         self.state = state
         self._found = pn.pane.HTML("", css_classes=["quiet"], stylesheets=sheet(), sizing_mode="stretch_width")
-        field = pn.widgets.TextInput.from_param(
-            state.param.search,
-            label="Search",
-            description=None,
-            placeholder="token…",
-            css_classes=["field"],
-            stylesheets=sheet(),
-        )
-        choices = [
-            pn.widgets.Select.from_param(state.param[name], css_classes=["field", "half"], stylesheets=sheet())
-            for name in ("where", "how")
-        ]
-        case = pn.widgets.Checkbox.from_param(state.param.case, css_classes=["tick"], stylesheets=sheet())
-        row = pn.Column(*choices, css_classes=["row", "halves"], stylesheets=sheet(), margin=0)
-        self._box = pn.Column(
-            field,
-            row,
-            case,
-            self._found,
-            css_classes=["group"],
-            stylesheets=sheet(),
-            margin=0,
-            sizing_mode="stretch_width",
-        )
+        sought = field(pn.widgets.TextInput, state, "search", "seek", placeholder="token…")
+        choices = [field(pn.widgets.Select, state, name, "half") for name in ("where", "how")]
+        self._box = box("group", sought, box("halves", *choices), tick(state, "case"), self._found)
 
     def __panel__(self) -> pn.viewable.Viewable:
         """Return the controls."""

@@ -2,7 +2,6 @@
 
 import io
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ from panel.viewable import Viewer
 from attnviz.errors import AttnvizError
 from attnviz.explorer import library, markup
 from attnviz.explorer.follow import attempt, follow
-from attnviz.explorer.marks import selected_here
+from attnviz.explorer.marks import lines_left, selected_here
 from attnviz.explorer.rows import Rows
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
+from attnviz.explorer.tables import fill, plain_table
 from attnviz.export import TARGETS
 from attnviz.export.tidy import tidy_tables
 from attnviz.types import KINDS
@@ -27,9 +27,12 @@ from attnviz.views import count_kinds, selection_table, show_text
 __all__ = ["SelectionPanel"]
 
 WATCHED = ("run", "map", "layer", "head", "view", "selection")
+LINES = (*WATCHED, "token", "kind", "top_k", "threshold")
 LISTED = 5  # values of each property
 TABLED = 100_000  # rows of the table: a file holds all
 PAGE = 8
+TITLES = {"sequence": "seq.", "position": "pos."}
+EMPTY = pd.DataFrame(columns=["token", "kind", *TITLES.values(), "norm"])
 
 
 class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable types
@@ -40,20 +43,22 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
         self.state = state
         self._rows: NDArray[np.int64] = state.selected
         self._counts = pn.pane.HTML("", css_classes=["counted"], stylesheets=sheet(), margin=0)
+        self._lines = pn.pane.HTML("", stylesheets=sheet(), margin=0)
         self._traits: dict[str, Rows] = {}
         self._lists = pn.Column(css_classes=["stack"], stylesheets=sheet(), margin=0)
-        self._table = _table(self._pick)
+        self._table = plain_table(EMPTY, self._pick, stretch="token", least=72, page_size=PAGE, place="low")
         self._limit = pn.pane.HTML("", stylesheets=sheet(), margin=0)
         self._files = [self._file(to) for to in TARGETS]
         files = pn.Column(*self._files, css_classes=["row-line"], stylesheets=sheet(), margin=0)
         self._box = pn.Column(
-            *(self._counts, files, self._lists, self._table, self._limit),
+            *(self._counts, self._lines, files, self._lists, self._table, self._limit),
             css_classes=["card", "stack"],
             stylesheets=sheet(),
             margin=0,
             visible=False,
         )
         follow(state, WATCHED, act=self._show)
+        follow(state, LINES, act=self._tell_lines)
         attempt(state, act=self._show)
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -73,6 +78,11 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
             file.disabled = not len(self._rows)
         self._list_traits()
         self._fill_table()
+
+    def _tell_lines(self) -> None:
+        """Say so, if not all lines are drawn."""
+        sentence = lines_left(self.state) if self._box.visible else ""
+        self._lines.object = markup.quiet(sentence) if sentence else ""
 
     def _list_traits(self) -> None:
         """Say what is frequent among the selected points, and how much more so than among the others of the head."""
@@ -95,9 +105,8 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
             state.directory, rows, placed=placed, norms=state.directory.norms(state.layer, state.head)
         )
         frame["token"] = [show_text(text) for text in frame["token"]]
-        frame = frame.round(dict.fromkeys(("norm", *"xyz"), 3))
-        self._table.page = 1
-        self._table.value = frame
+        frame["norm"] = frame["norm"].round(3)
+        fill(self._table, frame.rename(columns=TITLES)[list(EMPTY)])
         cut = len(self._rows) - len(rows)
         self._limit.object = markup.quiet(f"The table holds the first {TABLED:,}; a file holds all.") if cut else ""
 
@@ -130,28 +139,6 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
         except AttnvizError as error:
             state.problem = str(error)
             return io.BytesIO()
-
-
-def _table(pick: Callable[[Any], None]) -> pn.widgets.Tabulator:
-    """Return the empty table; its page is sent, not its rows, and a plain text cell is escaped by the browser."""
-    empty = pd.DataFrame(columns=["token", "kind", "sequence", "position", "norm", "x", "y"])
-    table = pn.widgets.Tabulator(
-        empty,
-        pagination="remote",
-        page_size=PAGE,
-        show_index=False,
-        disabled=True,
-        selectable=False,
-        theme="simple",
-        layout="fit_data_table",
-        height=300,
-        formatters={"token": {"type": "plaintext"}},
-        css_classes=["points"],
-        stylesheets=sheet(),
-        sizing_mode="stretch_width",
-    )
-    table.on_click(pick)
-    return table
 
 
 def _subtitle(text: str) -> pn.pane.HTML:

@@ -12,7 +12,8 @@ from panel.viewable import Viewer
 
 from attnviz.explorer.state import State
 from attnviz.explorer.wires import listen
-from attnviz.plots.sentence import MOST_ROWS, SentenceFigure, line_data, sentence_figure
+from attnviz.plots.figure import is_laid_out
+from attnviz.plots.sentence import HEADINGS, MOST_ROWS, SentenceFigure, line_data, sentence_figure
 from attnviz.plots.theme import THEMES
 from attnviz.types import KINDS
 from attnviz.views import PARTNER, Exchange, show_text, strongest_lines
@@ -28,6 +29,7 @@ class Sentence(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def __init__(self, state: State) -> None:
         super().__init__()
         self.state = state
+        self._theme = ""
         self._pane = pn.pane.Bokeh(sizing_mode="stretch_width", margin=0)
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -45,14 +47,28 @@ class Sentence(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._exchange = exchange
         self._weights = exchange.attention.weights[np.ix_(self._rows["query"], self._rows["key"])]
         self._lines = strongest_lines(self._weights)
-        self._pane.object = self._draw(kind, _row_of(self._rows[kind], place)).plot
+        if self._theme != self.state.theme or not is_laid_out(self._figure.plot):
+            self._make()
+        self._write()
+        self._chosen = kind, _row_of(self._rows[kind], place)
+        self._emphasise(*self._chosen)
+        self._pane.object = self._figure.plot
         return True
 
     def _texts(self, exchange: Exchange, kind: str) -> NDArray[np.int64]:
         """Return which rows or columns of the weights are of text."""
         return np.flatnonzero(self.state.directory.tokens["modality"].to_numpy()[exchange.tokens(kind)] == "text")
 
-    def _draw(self, kind: str, row: int) -> SentenceFigure:
+    def _make(self) -> None:
+        """Make the figure; one that a browser has laid out takes new texts, which is much faster than a new figure."""
+        self._theme = self.state.theme
+        self._figure: SentenceFigure = sentence_figure(THEMES[self._theme])
+        plot = self._figure.plot
+        plot.on_event(Tap, lambda event: self._tap(event.x, event.y))
+        plot.on_event(MouseLeave, lambda event: self._emphasise(*self._chosen))
+        listen(plot, self._hover)
+
+    def _write(self) -> None:
         run = self.state.directory
         names = run.tokens["text"].to_numpy()
         queries, keys = (
@@ -60,19 +76,13 @@ class Sentence(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             for side in KINDS
         )
         info = run.layers[self.state.layer]
-        headings = tuple(
-            f"{stream} {title}".strip() for stream, title in ((info.query_stream, "queries"), (info.key_stream, "keys"))
-        )
-        figure = sentence_figure(queries, keys, THEMES[self.state.theme], headings=(headings[0], headings[1]))
-        figure.plot.on_event(Tap, lambda event: self._tap(event.x, event.y))
-        figure.plot.on_event(MouseLeave, lambda event: self._emphasise(figure, kind, row))
-        listen(figure.plot, lambda x, y: self._hover(figure, x, y))
-        self._emphasise(figure, kind, row)
-        return figure
+        titles = zip((info.query_stream, info.key_stream), HEADINGS, strict=True)
+        of_queries, of_keys = (f"{stream} {title}".strip() for stream, title in titles)
+        self._figure.write(queries, keys, (of_queries, of_keys))
 
-    def _emphasise(self, figure: SentenceFigure, kind: str, row: int) -> None:
+    def _emphasise(self, kind: str, row: int) -> None:
         """Let one token's lines stand out, with its weights beside the partners; a row below 0 is none of these."""
-        theme, left = THEMES[self.state.theme], kind == "query"
+        figure, theme, left = self._figure, THEMES[self._theme], kind == "query"
         chosen = (kind, row) if row >= 0 else None
         figure.lines.data = line_data(self._lines, theme, chosen=chosen)
         marked = [row] if row >= 0 else []
@@ -94,9 +104,9 @@ class Sentence(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         kind, row = "query" if x < 0.5 else "key", round(-y)
         return (kind, row) if 0 <= row < len(self._rows[kind]) else None
 
-    def _hover(self, figure: SentenceFigure, x: float, y: float) -> None:
+    def _hover(self, x: float, y: float) -> None:
         if (place := self._place(x, y)) is not None:
-            self._emphasise(figure, *place)
+            self._emphasise(*place)
 
     def _tap(self, x: float, y: float) -> None:
         if (place := self._place(x, y)) is not None:

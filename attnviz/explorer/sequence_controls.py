@@ -4,28 +4,28 @@ from collections.abc import Sequence
 
 import panel as pn
 
+from attnviz.explorer import markup
+from attnviz.explorer.controls import box, button, field, foldable, labelled, segments, tick
+from attnviz.explorer.ranges import as_ranges, in_ranges
 from attnviz.explorer.squares import Squares
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
-from attnviz.plots.theme import THEMES, head_colors
+from attnviz.plots.theme import THEMES, head_colors, ink_on
 from attnviz.views import has_pair, has_words, in_rows, layer_name
 
 __all__ = ["Controls", "heads_of", "hidden_of"]
 
 SQUARES = "Click a head to show or hide it. Double click it, or hold Shift and click, to see it alone."
-FORM = "Lines between the queries on the left and the keys on the right, or a matrix with a row for each query."
-SCOPE = (
-    "The chosen sequence, or the mean weight from position to position over all sequences that have both positions, "
-    "for the first 64 positions."
-)
+LAYER = "Which layer's heads read the sequence."
 HIDE = (
     "Hide tokens here and on the maps. What a query gives to the rest is scaled up, as if the hidden ones were not there. "
     "Many heads put what they have no use for on the first position."
 )
-PAIRS_HELP = (
-    "Of a pair of texts A and B, keep the queries of one and the keys of the other. Rows are not scaled up again."
-)
 NO_HEADS = "none"
+OF_ONE = (
+    "Whole words, the two texts of a pair and clicked tokens stand at other positions in each sequence. "
+    "So a mean by position leaves them as they are."
+)
 
 
 def heads_of(state: State) -> tuple[int, ...]:
@@ -33,14 +33,13 @@ def heads_of(state: State) -> tuple[int, ...]:
     count = state.directory.layers[state.layer].num_heads
     if state.sentence_heads == NO_HEADS:
         return ()
-    named = sorted({head for head in _numbers(state.sentence_heads) if head < count})
-    return tuple(named) or tuple(range(count))
+    return tuple(sorted(in_ranges(state.sentence_heads, 0, count))) or tuple(range(count))
 
 
 def hidden_of(state: State) -> frozenset[int]:
     """Return the tokens of the sequence that are hidden by a click."""
     rows = state.directory.token_slice(state.sequence)
-    return frozenset(token for token in _numbers(state.sentence_hidden) if rows.start <= token < rows.stop)
+    return in_ranges(state.sentence_hidden, rows.start, rows.stop)
 
 
 class Controls:
@@ -48,19 +47,19 @@ class Controls:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self._layer = pn.widgets.Select(label="", css_classes=["field"], stylesheets=sheet())
-        self._layer.param.watch(lambda event: self._choose_layer(event.new), "value")
-        self._sequence = pn.widgets.IntInput.from_param(
-            state.param.sequence, label="", start=0, description=None, css_classes=["field"], stylesheets=sheet()
+        self._layer = pn.widgets.Select(
+            label="Layer", description=LAYER, css_classes=["field"], stylesheets=sheet(), margin=0
         )
-        self._of = pn.pane.HTML("", css_classes=["quiet"], stylesheets=sheet(), margin=0)
+        self._layer.param.watch(lambda event: self._choose_layer(event.new), "value")
+        self._sequence = field(pn.widgets.IntInput, state, "sequence", "narrow", start=0)
         self._squares = Squares(pick=self.pick, stylesheets=sheet(), margin=0)
-        self._pairs = self._field("sentence_pairs", PAIRS_HELP)
-        self._words = self._tick("sentence_words")
-        self._values = self._tick("sentence_values")
-        self._click = self._field("sentence_click")
-        self.above = _box("tools", *self._above())
-        self.beside = _box("card stack", *self._beside())
+        self._pairs = segments(state, "sentence_pairs")
+        self._words = tick(state, "sentence_words")
+        self._values = tick(state, "sentence_values")
+        self._click = segments(state, "sentence_click")
+        self._of_one = pn.pane.HTML(markup.quiet(OF_ONE), stylesheets=sheet(), margin=0)
+        self.above = self._above()
+        self.beside = box("card options", *self._beside())
 
     def pick(self, head: int, only: bool) -> None:
         """Show or hide a head, or show it alone."""
@@ -71,7 +70,7 @@ class Controls:
         """Show some heads of the layer."""
         count = self.state.directory.layers[self.state.layer].num_heads
         every = len(heads) == count
-        self.state.sentence_heads = "" if every else ",".join(map(str, heads)) or NO_HEADS
+        self.state.sentence_heads = "" if every else as_ranges(heads) or NO_HEADS
 
     def step(self, sequences: int) -> None:
         """Go to a neighbouring sequence, staying at the ends."""
@@ -84,41 +83,39 @@ class Controls:
         options = {layer_name(info): info.layer for info in in_rows(run)}
         self._layer.param.update(options=options, value=state.layer)
         last = run.num_sequences - 1
-        self._sequence.end = last
-        self._of.object = f"of 0–{last:,}"
-        colors = head_colors(THEMES[state.theme], run.layers[state.layer].num_heads)
-        self._squares.param.update(colors=colors, shown=list(heads_of(state)))
+        self._sequence.param.update(end=last, label=f"Sequence, 0 to {last:,}")
+        theme = THEMES[state.theme]
+        colors = head_colors(theme, run.layers[state.layer].num_heads)
+        self._squares.param.update(
+            colors=colors, inks=[ink_on(theme, color) for color in colors], shown=list(heads_of(state))
+        )
         one = state.sentence_scope == "one"
-        _show(self._pairs, one and (state.sentence_pairs != "all" or has_pair(run, state.layer, state.sequence)))
-        _show(self._words, one and (state.sentence_words or has_words(run, state.sequence)))
-        for item in (self._values, self._click, self._stepper):
-            _show(item, one)
+        self._pairs.visible = one and (state.sentence_pairs != "all" or has_pair(run, state.layer, state.sequence))
+        self._words.visible = one and (state.sentence_words or has_words(run, state.sequence))
+        self._click.visible = self._stepper.visible = one
+        self._of_one.visible = not one
 
-    def _above(self) -> list[pn.viewable.Viewable]:
-        before = _button("‹", lambda: self.step(-1), "Previous sequence")
-        after = _button("›", lambda: self.step(1), "Next sequence")
-        number = _box("sentence-number", self._sequence)
-        self._stepper = _box("tool", _label("Sequence"), before, number, after, self._of)
-        every = _button("All", lambda: self.show_heads(range(self._count)), "Show all heads")
-        none = _button("None", lambda: self.show_heads([]), "Show no head")
-        return [
-            _box("tool", _label("Layer"), _box("sentence-layer", self._layer)),
-            self._stepper,
-            _hinted(self._choice("sentence_scope"), SCOPE),
-            _hinted(self._choice("sentence_form"), FORM),
-            _box("tool wide", _label("Heads"), self._squares, every, none, _sign(SQUARES)),
+    def _above(self) -> pn.Column:
+        before = button("‹", lambda: self.step(-1), "Go to the previous sequence.", "step", label="Previous sequence")
+        after = button("›", lambda: self.step(1), "Go to the next sequence.", "step", label="Next sequence")
+        self._stepper = box("control-row", self._sequence, before, after)
+        every = button(
+            "All", lambda: self.show_heads(range(self._count)), "Show all heads.", label="All heads of the layer"
+        )
+        none = button("None", lambda: self.show_heads([]), "Show no head.", label="No head")
+        rest = [
+            segments(self.state, "sentence_scope"),
+            segments(self.state, "sentence_form"),
+            labelled("Heads", self._squares, every, none, description=SQUARES),
         ]
+        return foldable("tools", [self._layer, self._stepper], rest)
 
     def _beside(self) -> list[pn.viewable.Viewable]:
-        masks = {"hide_special": "special tokens", "hide_punctuation": "punctuation", "hide_first": "first position"}
-        ticks = [
-            pn.widgets.Checkbox.from_param(
-                self.state.param[name], label=label, css_classes=["tick"], stylesheets=sheet()
-            )
-            for name, label in masks.items()
-        ]
-        hidden = _box("tool wide", _label("Hide"), *ticks, _sign(HIDE))
-        return [self._field("sentence_join"), self._pairs, self._click, hidden, self._words, self._values]
+        masks = {"hide_special": "Special tokens", "hide_punctuation": "Punctuation", "hide_first": "First position"}
+        ticks = [tick(self.state, name, label) for name, label in masks.items()]
+        hidden = labelled("Hide", *ticks, description=HIDE)
+        joined = segments(self.state, "sentence_join")
+        return [joined, self._pairs, self._click, hidden, self._words, self._values, self._of_one]
 
     @property
     def _count(self) -> int:
@@ -128,55 +125,3 @@ class Controls:
         if layer is not None and layer in self.state.directory.layers and layer != self.state.layer:
             heads = self.state.directory.layers[layer].num_heads
             self.state.param.update(layer=layer, head=min(self.state.head, heads - 1))
-
-    def _choice(self, name: str) -> pn.viewable.Viewable:
-        return pn.widgets.RadioButtonGroup.from_param(
-            self.state.param[name], css_classes=["choice"], stylesheets=sheet()
-        )
-
-    def _field(self, name: str, hint: str = "") -> pn.viewable.Viewable:
-        parameter = self.state.param[name]
-        return _box("tool wide", _label(parameter.label), self._choice(name), _sign(hint or parameter.doc))
-
-    def _tick(self, name: str) -> pn.viewable.Viewable:
-        parameter = self.state.param[name]
-        return _hinted(
-            pn.widgets.Checkbox.from_param(parameter, css_classes=["tick"], stylesheets=sheet()), parameter.doc
-        )
-
-
-def _show(item: pn.viewable.Viewable, shown: bool) -> None:
-    """Show or hide a control; the style of its row would win over Panel's own way."""
-    rest = [name for name in item.css_classes if name != "gone"]
-    item.css_classes = rest if shown else [*rest, "gone"]
-
-
-def _numbers(text: str) -> list[int]:
-    """Return the whole numbers of a list with commas; what is none is left out, as it may come from an address."""
-    return [int(part) for part in text.split(",") if part.isascii() and part.isdigit() and len(part) < 12]
-
-
-def _hinted(item: pn.viewable.Viewable, hint: str) -> pn.Column:
-    return _box("tool", item, _sign(hint))
-
-
-def _sign(hint: str) -> pn.widgets.TooltipIcon:
-    return pn.widgets.TooltipIcon(value=hint, css_classes=["hint"], stylesheets=sheet(), margin=0)
-
-
-def _label(text: str) -> pn.pane.HTML:
-    return pn.pane.HTML(text, css_classes=["label"], stylesheets=sheet(), margin=0)
-
-
-def _box(name: str, *items: object) -> pn.Column:
-    return pn.Column(*items, css_classes=name.split(), stylesheets=sheet(), margin=0)
-
-
-def _button(text: str, act: object, hint: str) -> pn.widgets.Button:
-    return pn.widgets.Button(
-        label=text,
-        on_click=lambda event: act(),  # type: ignore[operator]
-        description=hint,
-        css_classes=["button"],
-        stylesheets=sheet(),
-    )

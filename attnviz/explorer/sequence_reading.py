@@ -10,9 +10,12 @@ from attnviz.explorer.state import State
 from attnviz.types import KINDS, FloatArray
 from attnviz.views import Changes, Column, HeadsOfSequence, PositionMean, read_heads, show_text
 
-__all__ = ["Shown", "changes_of", "mean_of", "read_mean", "read_sequence"]
+__all__ = ["Pair", "Shown", "changes_of", "mean_of", "read_mean", "read_sequence"]
 
 MOST = {"lines": 400, "matrix": 200}  # tokens a side: a canvas may not be higher than 16,384 device pixels
+
+Pair = tuple[int | None, int | None]
+"""A row and a column of what is shown; of a label, one of both; of nothing, none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,9 @@ def read_mean(state: State) -> Shown:
 
 
 def mean_of(state: State, head: int) -> PositionMean:
-    """Return the mean of one head, with the state's masks."""
+    """Return the mean of one head, with the state's masks, weighed by value norms if it asks for that."""
     masks = {"special": state.hide_special, "punctuation": state.hide_punctuation, "first": state.hide_first}
+    masks |= {"values": state.sentence_values}
     return library.mean_attention(state.directory, state.layer, head, **masks)
 
 

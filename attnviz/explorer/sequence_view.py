@@ -12,14 +12,16 @@ from bokeh.plotting import figure
 from attnviz.errors import DatasetError
 from attnviz.explorer import markup
 from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.ranges import as_ranges
 from attnviz.explorer.sequence_controls import Controls, hidden_of
-from attnviz.explorer.sequence_numbers import Row, numbers_table
-from attnviz.explorer.sequence_reading import Shown, changes_of, mean_of, read_mean, read_sequence
+from attnviz.explorer.sequence_matrix import MatrixPart, how_joined
+from attnviz.explorer.sequence_numbers import pair_row, pair_steps, pair_table, side_of
+from attnviz.explorer.sequence_reading import Pair, Shown, mean_of, read_mean, read_sequence
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
+from attnviz.explorer.swatches import Swatch
 from attnviz.explorer.view import View
 from attnviz.explorer.wires import listen
-from attnviz.plots.figure import place_tip
 from attnviz.plots.heads_of_sequence import (
     STRIP,
     TEXT,
@@ -30,15 +32,14 @@ from attnviz.plots.heads_of_sequence import (
     own_lines,
     strip_data,
 )
-from attnviz.plots.matrix import Matrix, cell_at, matrix_figure
+from attnviz.plots.matrices import MOST, Matrices
+from attnviz.plots.matrix import Matrix
 from attnviz.plots.theme import THEMES, head_colors
 from attnviz.types import KINDS
 from attnviz.views import (
     PARTNER,
-    Changes,
     join_heads,
     layer_name,
-    pair_numbers,
 )
 
 __all__ = ["SentenceView"]
@@ -49,10 +50,7 @@ REDRAWS = (
     *("sentence_words", "sentence_values", "sentence_hidden"),
 )
 LEAST = 0.05  # weights with a number beside the partner
-TABLE = 16  # heads
 HINT = "Rest on a token, or on a cell of the matrix, to read q·k, logit and weight. Click a token to hide it or to select it."
-
-Pair = tuple[int | None, int | None]  # a row and a column
 
 
 class SentenceView(View):
@@ -67,10 +65,13 @@ class SentenceView(View):
         self._numbers = pn.pane.HTML("", css_classes=["card"], stylesheets=sheet())
         self._controls = Controls(state)
         self._shown: Shown | None = None
+        self._part: MatrixPart | None = None  # of matrices
+        self._small: int | None = None  # the small matrix under the pointer
         self._kind = "query"
         self._chosen: list[int] = []  # rows or columns of what is shown
         self._picked: set[int] = set()  # the tokens, or positions, that these are
         self._pair: Pair = (None, None)
+        self._seen: tuple[int | None, ...] = ()  # what the pointer was last on
         scroll = _box("sentence-scroll", self._note, self._pane)
         side = _box("sentence-side", self._controls.beside, self._numbers)
         self._box = _box("sentence", self._controls.above, _box("sentence-body", scroll, side))
@@ -93,21 +94,42 @@ class SentenceView(View):
         state = self.state
         name = layer_name(state.directory.layers[state.layer])
         if state.sentence_scope == "mean":
-            return f"{name} · Mean", "The mean weight from position to position over all sequences."
-        return f"{name} · Sequence {state.sequence}", "Queries left, keys right. Rest on a token to see it alone."
+            return f"{name} · Mean", f"The mean weight from position to position over all sequences. {self._reading()}"
+        return f"{name} · Sequence {state.sequence}", self._reading()
+
+    def _reading(self) -> str:
+        """Return how to read the figure, and which heads it joins."""
+        state, shown = self.state, self._shown
+        if state.sentence_form == "lines" or shown is None:
+            return "Queries left, keys right. Rest on a token to see it alone."
+        if len(shown.heads) < 2 or state.sentence_join != "each":
+            return f"Queries down, keys across: {how_joined(state, shown)}."
+        count = (
+            f"{len(shown.heads)} heads" if len(shown.heads) <= MOST else f"the first {MOST} of {len(shown.heads)} heads"
+        )
+        return f"A matrix for each of {count}: queries down, keys across, on one scale. Click one to see it alone."
 
     def summary(self) -> str:
         """Return one sentence that says what the canvas shows."""
         shown = self._shown
         if shown is None:
             return ""
-        heads = f"{len(shown.heads)} of {self.state.directory.layers[self.state.layer].num_heads} heads"
+        state = self.state
+        heads = f"{len(shown.heads)} of {state.directory.layers[state.layer].num_heads} heads"
         queries, keys = map(len, shown.texts)
         what = "positions" if shown.columns is None else "words" if self.state.sentence_words else "tokens"
         cut = "" if shown.columns is None or shown.whole == (queries, keys) else " (the part that fits)"
         title = " · ".join(self.heading()[:1])
         gone = sum(map(sum, shown.hidden))
+        if state.sentence_join != "each" and len(shown.heads) > 1:
+            heads = f"{how_joined(state, shown)}"
         return f"{title}: {heads}, queries of {queries} {what} and keys of {keys}{cut}, {gone} hidden."
+
+    def swatches(self) -> list[Swatch]:
+        """Return the colours of the heads, where each has its own."""
+        if self._shown is None or (self.state.sentence_join != "each" and len(self._shown.heads) > 1):
+            return []
+        return [Swatch(f"head {head}", (color,)) for head, color in zip(self._shown.heads, self._colors, strict=True)]
 
     @property
     def _mean(self) -> bool:
@@ -148,7 +170,8 @@ class SentenceView(View):
         headings = (names[0], names[1])
         every = head_colors(theme, info.num_heads)
         self._colors = [every[head] for head in shown.heads]
-        self._figure: HeadsFigure | Matrix
+        self._figure: HeadsFigure | Matrix | Matrices
+        self._part = None
         if state.sentence_form == "lines":
             self._weights = join_heads(shown.weights, state.sentence_join)
             if state.sentence_join != "each" and len(self._weights) == 1 and len(shown.heads) > 1:
@@ -156,14 +179,11 @@ class SentenceView(View):
             self._figure = heads_figure(shown.texts, shown.hidden, theme, headings=headings)
             self._emphasise(self._kind, self._chosen)
         else:
-            how = "sum" if state.sentence_join == "sum" else "mean"
-            self._weights = join_heads(shown.weights, how)
-            color = self._colors[0] if len(shown.heads) == 1 else theme.accent
-            flat = self._weights[0] if len(self._weights) else np.zeros(tuple(map(len, shown.texts)), np.float32)
-            self._figure = matrix_figure(flat, shown.texts, shown.hidden, theme, color=color, headings=headings)
+            self._part = MatrixPart(state, shown, headings, self._colors)
+            self._figure = self._part.figure
         self._wire(self._figure.plot)
         self._pane.object = self._figure.plot
-        self._pair = (None, None)
+        self._pair, self._seen = (None, None), ()
         self._tell()
 
     def _wire(self, plot: figure) -> None:
@@ -176,9 +196,10 @@ class SentenceView(View):
         shown = self._shown
         if shown is None:
             return None
-        if isinstance(self._figure, Matrix):
-            found = cell_at(x, y, (shown.count("query"), shown.count("key")))
-            return None if found is None else (found[0] if found[0] >= 0 else None, found[1] if found[1] >= 0 else None)
+        if self._part is not None:
+            found = self._part.place(x, y)
+            place, self._small = found or (None, None)
+            return place
         row, kind = round(-y), "query" if x < 0.5 else "key"
         if not 0 <= row < shown.count(kind):
             return None
@@ -186,51 +207,41 @@ class SentenceView(View):
 
     def _point(self, x: float, y: float) -> None:
         place = self._place(x, y)
-        if place is None or place == self._pair:
+        if place is None or (*place, self._small) == self._seen:
             return
-        self._pair = place
-        if isinstance(self._figure, Matrix):
-            self._frame(place)
+        self._pair, self._seen = place, (*place, self._small)
+        if self._part is not None:
+            self._frame(place, self._small)
         else:
-            kind, row = _side(place)
+            kind, row = side_of(place)
             self._emphasise(kind, [row])
         self._tell()
 
-    def _frame(self, place: Pair) -> None:
-        """Frame a cell and say its weight beside it."""
-        figure, shown = self._figure, self._shown
-        assert isinstance(figure, Matrix)
-        if shown is None or None in place or not shown.heads:
+    def _frame(self, place: Pair, number: int | None) -> None:
+        """Frame a cell and say its numbers beside it."""
+        shown, part = self._shown, self._part
+        row, column = place
+        if shown is None or part is None or row is None or column is None or not shown.heads:
             self._clear_frame()
             return
-        row, column = (int(i) for i in place if i is not None)
-        weight = float(self._weights[0, row, column]) if len(self._weights) else 0.0
-        many = len(shown.heads) > 1
-        what = (
-            ("sum of" if self.state.sentence_join == "sum" else "mean of") + f" {len(shown.heads)} heads"
-            if many
-            else "weight"
-        )
-        figure.frame.data = {"x": [column + 0.5], "y": [-row - 0.5]}
-        lines = [f"{shown.texts[0][row]} → {shown.texts[1][column]}", f"{what}: {weight * 100:.2f} %"]
+        lines = []
         if shown.columns is None:
             counts = mean_of(self.state, shown.heads[0]).counts
             lines.append(f"{counts[row, column]:,} sequences have both positions")
-        plot = figure.plot
-        bounds = (plot.x_range.start, plot.x_range.end, plot.y_range.start, plot.y_range.end)
-        figure.tip.data = place_tip(lines, column + 0.5, -row - 0.5, bounds=bounds)
+        elif number is not None or len(shown.heads) == 1:
+            lines += pair_steps(self.state, pair_row(self.state, shown, number or 0, (row, column)))
+        part.frame(row, column, number, lines)
 
     def _clear_frame(self) -> None:
-        assert isinstance(self._figure, Matrix)
-        for source in (self._figure.tip, self._figure.frame):
-            source.data = {name: [] for name in source.data}
+        if self._part is not None:
+            self._part.clear()
 
     def _leave(self) -> None:
-        self._pair = (None, None)
+        self._pair, self._seen = (None, None), ()
         if self._shown is None:
             return
-        if isinstance(self._figure, Matrix):
-            self._clear_frame()
+        if self._part is not None:
+            self._part.clear()
         else:
             self._emphasise(self._kind, self._chosen)
         self._tell()
@@ -268,9 +279,12 @@ class SentenceView(View):
 
     def _tap(self, x: float, y: float) -> None:
         place = self._place(x, y)
+        if self._small is not None and self._shown is not None:
+            self._controls.pick(self._shown.heads[self._small], only=True)
+            return
         if place is None or self._shown is None or None not in place:
             return
-        kind, row = _side(place)
+        kind, row = side_of(place)
         if self._shown.columns is None:
             self._choose(kind, self._picked ^ {row} if kind == self._kind else {row})
         elif self.state.sentence_click == "hide":
@@ -286,13 +300,13 @@ class SentenceView(View):
     def _hide(self, tokens: list[int]) -> None:
         hidden = set(hidden_of(self.state))
         hidden = hidden - set(tokens) if set(tokens) <= hidden else hidden | set(tokens)
-        self.state.sentence_hidden = ",".join(map(str, sorted(hidden)))
+        self.state.sentence_hidden = as_ranges(hidden)
 
     def _choose(self, kind: str, picked: set[int]) -> None:
         """Select tokens, or positions, of one kind."""
         self._kind, self._picked = kind, picked
         self._mark_rows()
-        if self._shown is not None and not isinstance(self._figure, Matrix):
+        if self._shown is not None and self._part is None:
             self._emphasise(kind, self._chosen)
         self._tell()
 
@@ -323,7 +337,7 @@ class SentenceView(View):
         if self.state.view != "sentence" or self._shown is None or self._mean:
             return
         self._mark_token()
-        if not isinstance(self._figure, Matrix):
+        if self._part is None:
             self._emphasise(self._kind, self._chosen)
         self._tell()
 
@@ -333,7 +347,7 @@ class SentenceView(View):
         if self._shown is None or pair == (None, None) or not self._shown.heads:
             self._numbers.object = markup.note(HINT)
             return
-        self._numbers.object = self._table(pair)
+        self._numbers.object = pair_table(self.state, self._shown, pair)
 
     def _numbered(self) -> Pair:
         """Return the pair whose numbers are wanted: a token selected on one side and the pointer on the other make one."""
@@ -344,45 +358,6 @@ class SentenceView(View):
             elif self._kind == "key" and key is None:
                 key = self._chosen[0]
         return query, key
-
-    def _table(self, pair: Pair) -> str:
-        shown = self._shown
-        assert shown is not None
-        several = None in pair
-        kind, row = _side(pair) if several else ("query", -1)
-        ends = [texts[i] if i is not None else "…" for texts, i in zip(shown.texts, pair, strict=True)]
-        rows = []
-        for number, head in enumerate(shown.heads[:TABLE]):
-            query, key = pair
-            if query is None or key is None:
-                own = shown.weights[number, row] if kind == "query" else shown.weights[number, :, row]
-                best = int(np.argmax(own))
-                query, key = (row, best) if kind == "query" else (best, row)
-            partner = shown.texts[1 if kind == "query" else 0][key if kind == "query" else query] if several else ""
-            rows.append(self._row(number, head, query, key, partner))
-        left = f"The first {TABLE} of {len(shown.heads)} heads." if len(shown.heads) > TABLE else ""
-        strongest = "Each head with its strongest partner. " if several else ""
-        return numbers_table(" → ".join(ends), rows, note=f"{strongest}{left}".strip())
-
-    def _row(self, number: int, head: int, query: int, key: int, partner: str) -> Row:
-        shown, state = self._shown, self.state
-        assert shown is not None
-        color = head_colors(THEMES[state.theme], head + 1)[head]
-        weight = float(shown.weights[number, query, key])
-        if shown.columns is None:
-            return Row(str(head), color, partner, None, None, weight, None)
-        tokens = [side.tokens(row) for side, row in zip(shown.columns, (query, key), strict=True)]
-        if max(map(len, tokens)) > 1:
-            return Row(str(head), color, partner, None, None, None, weight)
-        made = pair_numbers(state.directory, state.layer, head, tokens[0][0], tokens[1][0])
-        changed = weight if changes_of(self.state) != Changes() else None
-        return Row(str(head), color, partner, made.dot, made.logit, made.weight, changed)
-
-
-def _side(place: Pair) -> tuple[str, int]:
-    """Return kind and row of a place on one side."""
-    query, key = place
-    return ("query", query) if query is not None else ("key", key or 0)
 
 
 def _box(name: str, *items: object) -> pn.Column:

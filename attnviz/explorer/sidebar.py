@@ -4,6 +4,7 @@ import panel as pn
 from panel.viewable import Viewer
 
 from attnviz.explorer import markup
+from attnviz.explorer.controls import box, field, segments, tick
 from attnviz.explorer.filters import SCENE
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.legend import Legend
@@ -30,9 +31,8 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._legend = Legend(state.show_entry)
         self._search = SearchBox(state)
         self._angles = _group(
-            _field(pn.widgets.IntSlider, state, "azimuth"), _field(pn.widgets.IntSlider, state, "elevation")
+            field(pn.widgets.IntSlider, state, "azimuth"), field(pn.widgets.IntSlider, state, "elevation")
         )
-        self._alike = _hinted(_tick(state, "alike"), state.param.alike.doc)
         self._heads = HeadOrder(state).__panel__()
         self._box = pn.Column(*self._groups(), css_classes=["side"], stylesheets=sheet(), margin=0)
         follow(state, LEGENDS, act=self._show)
@@ -42,22 +42,20 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         """Return the side bar."""
         return self._box
 
-    def toggle(self) -> None:
-        """Open or close the side bar where it does not fit beside the view."""
-        is_open = "open" in self._box.css_classes
-        self._box.css_classes = ["side"] if is_open else ["side", "open"]
+    def toggle(self) -> bool:
+        """Open or close the side bar where it does not fit beside the view; return whether it is open."""
+        is_open = "open" not in self._box.css_classes
+        self._box.css_classes = ["side", "open"] if is_open else ["side"]
+        return is_open
 
     def _groups(self) -> list[pn.viewable.Viewable]:
         state = self.state
-        kinds = pn.widgets.RadioButtonGroup.from_param(
-            state.param.kinds, css_classes=["choice"], stylesheets=sheet(), sizing_mode="stretch_width"
-        )
         return [
-            _group(_field(pn.widgets.Select, state, "run")),
-            _group(_field(pn.widgets.Select, state, "map"), self._method, self._angles, self._alike),
-            _group(_field(pn.widgets.Select, state, "color"), self._legend),
+            _group(field(pn.widgets.Select, state, "run")),
+            _group(field(pn.widgets.Select, state, "map"), self._method, self._angles, tick(state, "alike")),
+            _group(field(pn.widgets.Select, state, "color"), self._legend),
             self._search.__panel__(),
-            _group(_label("Points shown"), kinds, *[_tick(state, name) for name in MASKS]),
+            _group(segments(state, "kinds"), *[tick(state, name) for name in MASKS]),
             self._heads,
         ]
 
@@ -76,30 +74,9 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._search.show(scene, one=one)
 
 
-def _field(widget: type[pn.widgets.Widget], state: State, name: str) -> pn.widgets.Widget:
-    quiet = {"description": None} if "description" in widget.param else {}
-    return widget.from_param(
-        state.param[name], css_classes=["field"], stylesheets=sheet(), sizing_mode="stretch_width", **quiet
-    )
-
-
-def _tick(state: State, name: str) -> pn.widgets.Widget:
-    return pn.widgets.Checkbox.from_param(state.param[name], css_classes=["tick"], stylesheets=sheet())
-
-
-def _hinted(item: pn.viewable.Viewable, hint: str) -> pn.Column:
-    """Return an item with a sign beside it that explains it."""
-    sign = pn.widgets.TooltipIcon(value=hint, css_classes=["hint"], stylesheets=sheet(), margin=0)
-    return pn.Column(item, sign, css_classes=["row"], stylesheets=sheet(), margin=0)
-
-
 def _html(name: str) -> pn.pane.HTML:
     return pn.pane.HTML("", css_classes=[name], stylesheets=sheet(), sizing_mode="stretch_width")
 
 
-def _label(text: str) -> pn.pane.HTML:
-    return pn.pane.HTML(text, css_classes=["label"], stylesheets=sheet(), margin=0)
-
-
 def _group(*items: pn.viewable.Viewable) -> pn.Column:
-    return pn.Column(*items, css_classes=["group"], stylesheets=sheet(), margin=0, sizing_mode="stretch_width")
+    return box("group", *items)

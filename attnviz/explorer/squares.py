@@ -30,6 +30,7 @@ export function render({model}) {
       square.setAttribute('aria-label', `Head ${head}`)
       square.setAttribute('aria-pressed', shown.has(head))
       square.style.setProperty('--head', color)
+      square.style.setProperty('--number', model.inks[head] ?? '')
     })
   }
   model.on('colors', paint)
@@ -44,7 +45,7 @@ STYLE = """
   width: 26px; height: 22px; padding: 0; border-radius: 5px; cursor: pointer; font: 600 11px/18px var(--av-font);
   border: 2px solid var(--head); background: transparent; color: var(--av-muted);
 }
-.squares button[aria-pressed=true] { background: var(--head); color: var(--av-surface); }
+.squares button[aria-pressed=true] { background: var(--head); color: var(--number); }
 .squares button:focus-visible { outline: 2px solid var(--av-accent); outline-offset: 1px; }
 """
 
@@ -53,6 +54,7 @@ class Squares(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes n
     """One square a head; ``pick`` is called with a head and whether it is to be shown alone."""
 
     colors = param.List(default=[], doc="Of each head of the layer")
+    inks = param.List(default=[], doc="Of each head's number on its colour")
     shown = param.List(default=[], doc="Which heads are shown")
     pick = param.Callable(default=None)
 

@@ -9,41 +9,58 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import numpy as np
+import pandas as pd
 import param
 from numpy.typing import NDArray
 
 from attnviz.errors import DatasetError
-from attnviz.explorer.filters import Filters
-from attnviz.explorer.library import map_names
+from attnviz.explorer.acts import Acts
+from attnviz.explorer.filters import ARRANGES, Filters
+from attnviz.explorer.image_choices import ImageChoices
+from attnviz.explorer.library import map_names, number, numbers
 from attnviz.plots.theme import THEMES
 from attnviz.store import RunDirectory
 from attnviz.types import KINDS
-from attnviz.views import PAIRS, PARTNER, colorings, has_point, head_numbers, in_rows
+from attnviz.views import PAIRS, PARTNER, colorings, has_point, in_rows, order_labels
 from attnviz.views.dimension import dimension_title
+from attnviz.views.image_flows import has_images
 
 __all__ = ["State"]
 
-LONGEST = 200  # characters of one value in an address
+LONGEST = 200  # characters of one value in an address; a longer one is left out
+LISTS = {"sentence_hidden": 4000}  # those that may be longer
 NOTHING: NDArray[np.int64] = np.empty(0, np.int64)
 
 
-class State(Filters):
+class State(Filters, ImageChoices):
     """What is seen. ``token`` is a row of ``tokens`` or None; ``kind`` says which of its two points was chosen."""
 
-    run = param.Selector(label="Run")
-    map = param.Selector(label="Map")
-    color = param.Selector(label="Colour")
-    search = param.String(default="", doc="Search tokens")
-    case = param.Boolean(default=False, label="Match case")
-    kinds = param.Selector(default="both", objects={"Both": "both", "Queries": "query", "Keys": "key"})
-    hide_special = param.Boolean(default=False, label="Hide special tokens")
+    run = param.Selector(label="Run", doc="Which captured model and data are shown.")
+    map = param.Selector(
+        label="Map",
+        doc="How points are placed. On the attention map near means a large q·k, on others that vectors are alike.",
+    )
+    color = param.Selector(
+        label="Colour", doc="What the colour of a point stands for; the legend below can hide points."
+    )
+    search = param.String(default="", doc="Light the points whose token, sequence or label has this text.")
+    case = param.Boolean(default=False, label="Match case", doc="Tell capital letters from small ones.")
+    kinds = param.Selector(
+        default="both",
+        objects={"Both": "both", "Queries": "query", "Keys": "key"},
+        label="Points shown",
+        doc="Show queries, keys, or both.",
+    )
+    hide_special = param.Boolean(
+        default=False, label="Hide special tokens", doc="Leave out tokens such as [CLS], on the maps and in sentences."
+    )
     alike = param.Boolean(
         default=False,
         label="Turn tiles alike",
         doc="Turn and flip each head to lie like the one to its left, so that tiles can be compared. Distances stay.",
     )
-    azimuth = param.Integer(default=30, bounds=(-180, 180), label="Turn")
-    elevation = param.Integer(default=20, bounds=(-90, 90), label="Tilt")
+    azimuth = param.Integer(default=30, bounds=(-180, 180), label="Turn", doc="Turn a map of three dimensions.")
+    elevation = param.Integer(default=20, bounds=(-90, 90), label="Tilt", doc="Tilt a map of three dimensions.")
     theme = param.Selector(default="light", objects=list(THEMES))
     view = param.Selector(
         default="all",
@@ -53,13 +70,21 @@ class State(Filters):
             "Model": "model",
             "Neuron": "neuron",
             "Sentence": "sentence",
+            "Image": "image",
             "Sequences": "sequences",
         },
+        label="View",
+        doc="All heads at once, one of them, or another way to look at the same run.",
     )
     layer = param.Integer(default=0)
     head = param.Integer(default=0)
     token = param.Integer(default=None, allow_None=True)
-    kind = param.Selector(default="query", objects=list(KINDS))
+    kind = param.Selector(
+        default="query",
+        objects={kind.capitalize(): kind for kind in KINDS},
+        label="Direction",
+        doc="Query: what a token gives to the keys. Key: what it gets from the queries.",
+    )
     compare = param.Selector(
         default="",
         objects={"no other map": ""},
@@ -80,27 +105,52 @@ class State(Filters):
     density = param.Boolean(
         default=False, label="Density", doc="Shade how densely the points lie, instead of each point's colour."
     )
-    drag = param.Selector(default="move", objects={"Move": "move", "Box": "box", "Lasso": "lasso"})
+    drag = param.Selector(
+        default="move",
+        objects={"Move": "move", "Box": "box", "Lasso": "lasso"},
+        label="A drag",
+        doc="Move the map, or select the points inside a box or a lasso. Shift adds to the selection, Escape clears it.",
+    )
     partner = param.Integer(default=None, allow_None=True, doc="The token whose key is held against the chosen query")
     neuron_order = param.Selector(
-        default="contribution", objects={"By contribution": "contribution", "By dimension": "dimension"}, label="Order"
+        default="contribution",
+        objects={"By contribution": "contribution", "By dimension": "dimension"},
+        label="Order",
+        doc="By contribution: what adds most to q·k stands left, what takes most away stands right. "
+        "By dimension: as the model counts them. Click a bar to choose its dimension.",
     )
     neuron_dimension = param.Integer(default=None, allow_None=True, bounds=(0, None), label="Dimension")
     hover = param.Integer(default=None, allow_None=True, doc="The point under the pointer, for maps side by side")
     selection = param.Integer(default=0, doc="Counts the changes of ``selected``")
-    sequence = param.Integer(default=0, doc="Which sequence is read as a whole; the chosen token is always of it")
-    sentence_heads = param.String(default="", label="Heads", doc="Numbers with commas; none given: all")
-    sentence_scope = param.Selector(
-        default="one", objects={"This sequence": "one", "Mean over all sequences": "mean"}, label="Attention of"
+    sequence = param.Integer(
+        default=0, label="Sequence", doc="Which sequence is read as a whole; the chosen token is always of it."
     )
-    sentence_form = param.Selector(default="lines", objects={"Lines": "lines", "Matrix": "matrix"}, label="Shown as")
+    sentence_heads = param.String(default="", label="Heads", doc="Numbers and ranges, as 0-3,8; none given: all")
+    sentence_scope = param.Selector(
+        default="one",
+        objects={"This sequence": "one", "Mean over all sequences": "mean"},
+        label="Attention of",
+        doc="The chosen sequence, or the mean weight from position to position over all sequences that have both positions, "
+        "for the first 64 positions.",
+    )
+    sentence_form = param.Selector(
+        default="lines",
+        objects={"Lines": "lines", "Matrix": "matrix"},
+        label="Shown as",
+        doc="Lines between the queries on the left and the keys on the right, or a matrix with a row for each query.",
+    )
     sentence_join = param.Selector(
         default="each",
         objects={"Each head": "each", "Sum": "sum", "Mean": "mean"},
         label="Heads as",
-        doc="Show each head in its colour, or the sum or the mean of their weights as one. A matrix of each head is their mean.",
+        doc="Show each head by itself, or the sum or the mean of their weights as one.",
     )
-    sentence_pairs = param.Selector(default="all", objects=dict(zip(PAIRS.values(), PAIRS, strict=True)), label="Texts")
+    sentence_pairs = param.Selector(
+        default="all",
+        objects=dict(zip(PAIRS.values(), PAIRS, strict=True)),
+        label="Texts",
+        doc="Of a pair of texts A and B, keep the queries of one and the keys of the other. Rows are not scaled up again.",
+    )
     sentence_words = param.Boolean(
         default=False,
         label="Whole words",
@@ -111,7 +161,7 @@ class State(Filters):
         label="Weigh by value norm",
         doc="Multiply each weight by the length of the key's value vector. Each row keeps its sum, so only its shares change.",
     )
-    sentence_hidden = param.String(default="", doc="Hidden tokens: numbers with commas")
+    sentence_hidden = param.String(default="", doc="Hidden tokens: numbers and ranges, as 0-3,8")
     sentence_click = param.Selector(
         default="hide",
         objects={"Hides": "hide", "Selects": "select"},
@@ -128,20 +178,27 @@ class State(Filters):
         *("sequence", "sentence_heads", "sentence_scope", "sentence_form", "sentence_join", "sentence_pairs"),
         *("sentence_words", "sentence_values", "sentence_hidden"),
         *Filters.FILTERS,
+        *ImageChoices.IMAGES,
     )
     """What the address of the page carries, in the order in which it is applied: a map belongs to a run."""
 
     def __init__(self, runs: Mapping[str, RunDirectory]) -> None:
         self._runs = dict(runs)
+        self._opened = self._trouble = ""
         self.selected = NOTHING
+        self.acts = Acts()  # what follows it
         super().__init__()
         self.param.run.objects = list(runs)
-        self.run = next(iter(runs))
+        self._open_first()
 
     @property
     def directory(self) -> RunDirectory:
-        """The chosen run."""
-        return self._runs[self.run]
+        """The chosen run; while it cannot be read, and ``problem`` says why, the one before."""
+        return self._runs[self._opened]
+
+    def head_number(self) -> "pd.Series":
+        """Return the number that heads are ordered by."""
+        return number(self.directory, self.order, self.map, self._runs)
 
     @property
     def kind_here(self) -> str | None:
@@ -158,21 +215,62 @@ class State(Filters):
     @param.depends("run", watch=True)  # type: ignore[untyped-decorator]
     def _follow_run(self) -> None:
         """Offer what the new run has; keep the names it shares with the old one, and drop the token."""
-        run = self.directory
-        maps, problem = self._readable_maps(run)
+        run = self._runs[self.run]
+        try:
+            choices, problem = self._choices(run)
+        except DatasetError as error:
+            if not self._opened:
+                raise
+            self.problem = self._trouble = str(error)
+            return
+        self._opened, self._trouble = self.run, problem
         with param.parameterized.batch_call_watchers(self):
             self.problem = problem
             self.token = self.hover = self.partner = None
             self.sequence, self.sentence_hidden = 0, ""
             self.choose(NOTHING)
-            self._offer("map", maps)
-            self._offer("compare", {"no other map": ""} | {name: name for name in maps})
-            numbers = {} if problem else head_numbers(run)
-            self._offer("order", {"Layer and head": ""} | {title: name for name, title in numbers.items()})
-            self._offer("color", {title: name for name, title in colorings(run).items()})
+            for name, offered in choices.items():
+                self._offer(name, offered)
             if self.layer not in run.layers:
                 self.layer = next(iter(run.layers))
             self.head = min(self.head, run.layers[self.layer].num_heads - 1)
+
+    def _choices(self, run: RunDirectory) -> tuple[dict[str, Any], str]:
+        """Return what a run offers for each parameter, and what is wrong with its maps.
+
+        Raises
+        ------
+        DatasetError
+            If what every view needs cannot be read.
+        """
+        problem, maps = "", list[str]()
+        for table in (run.sequences, run.tokens, run.layers):
+            if not len(table):
+                raise DatasetError(f"Run {run.name} is empty. Give its `attnviz run` command again.")
+        try:
+            maps = map_names(run)
+        except DatasetError as error:
+            problem = str(error)
+        views = type(self).param.view.objects
+        self.numbers = {} if problem else numbers(run, self._runs)
+        return {
+            "map": maps,
+            "view": {title: name for title, name in views.items() if name != "image" or has_images(run)},
+            "compare": {"no other map": ""} | {name: name for name in maps},
+            "order": {"Layer and head": ""} | {label: name for name, label in order_labels(self.numbers).items()},
+            "color": {title: name for name, title in colorings(run).items()},
+        }, problem
+
+    def _open_first(self) -> None:
+        """Choose the first run that can be read."""
+        *before, last = self._runs
+        for name in before:
+            try:
+                self.run = name
+                return
+            except DatasetError:  # it is told when it is chosen
+                continue
+        self.run = last
 
     @param.depends("token", watch=True)  # type: ignore[untyped-decorator]
     def _follow_token(self) -> None:
@@ -186,18 +284,10 @@ class State(Filters):
         if self.token is not None and self.sequence != int(self.directory.tokens["sequence_id"].iloc[self.token]):
             self.token = None
 
-    @param.depends("map", "color", "layer", "head", "sequence", watch=True)  # type: ignore[untyped-decorator]
+    @param.depends("map", "color", "layer", "head", "sequence", *ARRANGES, watch=True)  # type: ignore[untyped-decorator]
     def _forget_problem(self) -> None:
-        """Try again: what could not be drawn before may be drawable now."""
-        if self.map is not None:
-            self.problem = ""
-
-    @staticmethod
-    def _readable_maps(run: RunDirectory) -> tuple[list[str], str]:
-        try:
-            return map_names(run), ""
-        except DatasetError as error:
-            return [], str(error)
+        """Try again: what could not be drawn before may be drawable now; what is wrong with the run itself stays."""
+        self.problem = self._trouble
 
     def select(self, token: int | None, kind: str = "query") -> None:
         """Choose a point, or none."""
@@ -239,8 +329,8 @@ class State(Filters):
         always = {"run", "map"} | ({"layer", "head"} if self.view == "head" else set())
         defaults = {name: self.param[name].default for name in self.ADDRESS} | {"color": "kind"}
         kept = {name: v for name, v in plain.items() if name in always or v != defaults[name]}
-        texts = {name: str(v).lower() if isinstance(v, bool) else v for name, v in kept.items() if v is not None}
-        return f"?{urlencode(texts)}"
+        texts = {name: str(v).lower() if isinstance(v, bool) else str(v) for name, v in kept.items() if v is not None}
+        return f"?{urlencode({name: text for name, text in texts.items() if _fits(name, text)})}"
 
     def restore(self, address: str) -> list[str]:
         """Apply an address; return the names whose values did not fit and were left out."""
@@ -248,12 +338,14 @@ class State(Filters):
         refused = []
         for name in self.ADDRESS:
             try:
-                self._apply(name, query[name][0][:LONGEST]) if name in query else None
+                self._apply(name, query[name][0]) if name in query else None
             except ValueError:
                 refused.append(name)
         return refused
 
     def _apply(self, name: str, text: str) -> None:
+        if not _fits(name, text):
+            raise ValueError(f"{name} is too long")
         if name == "color":
             self.offer_color(text)
         parameter = self.param[name]
@@ -289,3 +381,8 @@ class State(Filters):
         self.param[name].objects = choices
         if getattr(self, name) not in names:
             setattr(self, name, names[0] if names else None)
+
+
+def _fits(name: str, text: str) -> bool:
+    """Tell whether an address takes a value; one that does not fit is not cut, as a part of it may mean something else."""
+    return len(text) <= LISTS.get(name, LONGEST)

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import panel as pn
 
 from attnviz.explorer.state import State
+from attnviz.explorer.swatches import Swatch
 from attnviz.explorer.wires import Wires
 
 __all__ = ["View"]
@@ -33,6 +34,14 @@ class View(ABC):
         """Show everything again."""
         if self._wires is not None:
             self._wires.fit()
+
+    def swatches(self) -> list[Swatch]:
+        """Return what the colours of the canvas mean, to be kept with a picture of it."""
+        return []
+
+    def press(self, key: str) -> bool:
+        """Act on a key that means something to this view alone; tell whether it did."""
+        return False
 
     @property
     def _known(self) -> bool:

@@ -3,21 +3,23 @@
 import numpy as np
 
 from attnviz.explorer import library
+from attnviz.explorer.arranged import arranged_wall
 from attnviz.explorer.filters import ARRANGES, SCENE
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.lens import Lens
 from attnviz.explorer.scene import Scene, make_scene
 from attnviz.explorer.state import State
-from attnviz.explorer.view import View
+from attnviz.explorer.swatches import Swatch, scene_swatches
+from attnviz.explorer.tiles import Tiles
 from attnviz.explorer.wires import Wires
 from attnviz.metrics import HEADLINES
 from attnviz.plots.figure import place_tip
 from attnviz.plots.head import MARKERS
 from attnviz.plots.raster import Window, draw, glyph_data, spread_for
 from attnviz.plots.theme import THEMES
-from attnviz.plots.wall import WallFigure, wall_figure
+from attnviz.plots.wall import wall_figure
 from attnviz.types import KINDS, FloatArray
-from attnviz.views import Wall, arrange, describe_token, head_numbers, layer_name, look_closer, score_phrases, turn
+from attnviz.views import describe_token, layer_name, look_closer, score_phrases, turn
 
 __all__ = ["AllHeads"]
 
@@ -28,10 +30,8 @@ REBUILDS = ("run", "map", "theme", *ARRANGES)
 REDRAWS = (*SCENE, "alike", "azimuth", "elevation", "selection")
 
 
-class AllHeads(View):
+class AllHeads(Tiles):
     """All heads of the chosen map."""
-
-    framed = False  # its tiles are frames already
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -55,9 +55,9 @@ class AllHeads(View):
 
     def _make(self) -> None:
         self._place()
-        self._scores = self.state.directory.scores(self.state.map)
+        self._scores = library.scores(self.state.directory, self.state.map)
         self._centers = self._wall.centers
-        self._figure: WallFigure = wall_figure(
+        self._figure = wall_figure(
             self._wall, THEMES[self.state.theme], numbers=self._numbers, faithful=self._faithful()
         )
         plot, home = self._figure.plot, self._figure.home
@@ -71,23 +71,14 @@ class AllHeads(View):
 
     def _place(self) -> None:
         """Take the scene and the placement from the state."""
-        self._wall, self._numbers, self._by = self._arranged()
+        self._wall, self._numbers, self._by = arranged_wall(self.state)
         heads = tuple((tile.layer, tile.head) for tile in self._wall.tiles)
         self._scene: Scene = make_scene(self.state, heads)
         self._seen = self._scene.points_a_head
         self._turned: FloatArray = turn(self._wall.points, self.state.azimuth, self.state.elevation)
+        if self._scene.gone is not None:  # a point without a place is neither drawn nor found
+            self._turned = np.where(self._scene.gone[..., None], np.float32(np.nan), self._turned)
         self._magnify()
-
-    def _arranged(self) -> tuple[Wall, FloatArray | None, str]:
-        """Return the wall in the chosen order, with the number of each tile and what the number is."""
-        state = self.state
-        wall = library.wall(state.directory, state.map, alike=state.alike)
-        if not state.order:
-            return wall, None, ""
-        numbers = library.number(state.directory, state.order, state.map)
-        title = head_numbers(state.directory)[state.order]
-        made = arrange(wall, numbers, title, ascending=state.ascending, least=state.least, most=state.most)
-        return made.wall, made.numbers, title
 
     def _faithful(self) -> FloatArray | None:
         """Return the map's first headline of every head, in the order of the tiles."""
@@ -107,9 +98,9 @@ class AllHeads(View):
         """Show another part of every head."""
         if self._wires is None or self.state.view != "all" or self._stale:
             return
-        self._lens.switch(on=self.state.local)
         self._magnify()
         if self._wires.window is not None:
+            self._lens.switch(on=self.state.local)
             self._show_token()
             self._draw(self._wires.window)
 
@@ -148,6 +139,7 @@ class AllHeads(View):
         self._figure.bars.visible = window.unit < 1 / BAR
         if self._fresh:
             self._fresh = False
+            self._lens.switch(on=self.state.local)
             self._show_token()
 
     def _enters(self, window: Window) -> bool:
@@ -227,15 +219,12 @@ class AllHeads(View):
             self._light(self.state.token)
 
     def _leave(self) -> None:
-        self._figure.tip.data = {name: [] for name in self._figure.tip.data}
-        self._figure.frame.data = {"x": [], "y": []}
+        super()._leave()
         self._show_token()
 
-    def _tap(self, x: float, y: float) -> None:
-        tile = self._wall.tile_at(x, y)
-        if tile is not None:
-            self._leave()
-            self.state.open_head(self._wall.tiles[tile].layer, self._wall.tiles[tile].head)
+    def swatches(self) -> list[Swatch]:
+        """Return the legend of the points."""
+        return [] if self._stale else scene_swatches(self._scene)
 
     def summary(self) -> str:
         """Return one sentence that says what the canvas shows."""

@@ -33,11 +33,15 @@ WINDOW = (
     + """
 const {x_range, y_range, inner_width: w, inner_height: h} = plot
 if (!(w > 30 && h > 30) && cb_obj === home) link.unit = null  // it is not on the page yet: go there when it is
-if (link.setting || !(w > 30 && h > 30)) return
+if (!(w > 30 && h > 30)) return
+const limits = [x_range.start, x_range.end, y_range.start, y_range.end]
+const ours = link.setting || link.limits?.every((limit, i) => limit === limits[i])  // Bokeh may tell at once, or later
+if (ours && (cb_obj === x_range || cb_obj === y_range)) return
 const set = (x, y, unit) => {
-  link.setting = true  // these changes are ours
-  x_range.setv({start: x - unit * w / 2, end: x + unit * w / 2})
-  y_range.setv({start: y - unit * h / 2, end: y + unit * h / 2})
+  link.limits = [x - unit * w / 2, x + unit * w / 2, y - unit * h / 2, y + unit * h / 2]
+  link.setting = true
+  x_range.setv({start: link.limits[0], end: link.limits[1]})
+  y_range.setv({start: link.limits[2], end: link.limits[3]})
   link.setting = false
 }
 const resized = link.w !== w || link.h !== h
@@ -101,6 +105,11 @@ class Wires:
     def go(self, bounds: Bounds) -> None:
         """Show a part; ``fit`` still shows everything."""
         self._home.data = {"bounds": list(bounds)}
+
+    def settle(self, bounds: Bounds) -> None:
+        """Show another part, which is everything from now on."""
+        self._bounds = bounds
+        self.fit()
 
     def _wire_window(self, plot: figure, *, corner: bool) -> None:
         sent, answered = channel("window")

@@ -78,9 +78,9 @@ def matrix_figure(
     return Matrix(plot, image, values, frame, add_tip(plot, theme))
 
 
-def matrix_pixels(weights: FloatArray, low: str, high: str) -> NDArray[np.uint32]:
-    """Return weights as pixels for Bokeh, the first query on top: from one colour at 0 to another at the largest."""
-    share = np.sqrt(weights / max(float(weights.max(initial=0)), 1e-12))[..., None]
+def matrix_pixels(weights: FloatArray, low: str, high: str, *, most: float | None = None) -> NDArray[np.uint32]:
+    """Return weights as pixels for Bokeh, the first query on top: from one colour at 0 to another at ``most``, or the largest."""
+    share = np.sqrt(weights / max(float(weights.max(initial=0)) if most is None else most, 1e-12))[..., None]
     ends = [np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.float32) for color in (low, high)]
     pixels = np.full((*weights.shape, 4), 255, np.uint8)
     pixels[..., :3] = np.rint(ends[0] + share * (ends[1] - ends[0])).astype(np.uint8)

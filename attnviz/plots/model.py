@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 import numpy as np
-from bokeh.models import ColorBar, FixedTicker, LinearColorMapper
 from numpy.typing import NDArray
 from PIL import Image
 
 from attnviz.plots.raster import Window
-from attnviz.plots.theme import FONT, Theme
+from attnviz.plots.theme import Theme
 from attnviz.plots.wall import WallFigure, wall_figure
+from attnviz.plots.weight_bar import mark_weights, weight_bar
 from attnviz.types import FloatArray
 from attnviz.views import Wall
 
@@ -24,25 +24,8 @@ def model_figure(wall: Wall, top: float, theme: Theme) -> WallFigure:
     made = wall_figure(wall, theme)
     made.plot.name = "model"
     made.image.data_source.name = "model-image"
-    colors = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in weight_colors(theme)[:, :3].tolist()]
-    marked = [*(weight for weight in (0.0, 0.01, 0.05, 0.2, 0.5) if weight < 0.8 * top), top]
-    bar = ColorBar(
-        color_mapper=LinearColorMapper(palette=colors, low=0, high=1),
-        ticker=FixedTicker(ticks=[(weight / top) ** 0.5 for weight in marked], minor_ticks=[]),
-        major_label_overrides={(weight / top) ** 0.5: f"{weight * 100:.3g}" for weight in marked},
-        title="Weight in %",
-        width=9,
-        height=150,
-        padding=6,
-        label_standoff=5,
-        background_fill_color=None,
-        bar_line_color=theme.line,
-        major_tick_line_color=None,
-        major_label_text_color=theme.muted,
-        title_text_color=theme.muted,
-    )
-    bar.update(title_text_font=FONT, title_text_font_size="11px", title_text_font_style="normal", title_standoff=8)
-    bar.update(major_label_text_font=FONT, major_label_text_font_size="11px")
+    bar = weight_bar(weight_colors(theme)[:, :3], theme)
+    mark_weights(bar, top)
     made.plot.add_layout(bar, "right")
     return made
 

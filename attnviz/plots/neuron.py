@@ -8,11 +8,11 @@ from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from attnviz.plots.figure import add_tip, blank_figure
-from attnviz.plots.theme import FONT, Theme
+from attnviz.plots.theme import FONT, Theme, signed_colors
 from attnviz.types import FloatArray
 from attnviz.views.neuron import Pair
 
-__all__ = ["BANDS", "NeuronFigure", "neuron_data", "neuron_figure", "signed_colors"]
+__all__ = ["BANDS", "NeuronFigure", "bar_colors", "neuron_data", "neuron_figure"]
 
 BANDS = ("q", "k", "q∘k", "sum")
 PITCH = 2.3  # between the middles of two bands; a bar is at most 1 high
@@ -81,7 +81,7 @@ def neuron_data(
         "right": left + 0.94,
         "bottom": middle + np.minimum(share, 0),
         "top": middle + np.maximum(share, 0),
-        "color": signed_colors(share, theme),
+        "color": bar_colors(share, theme),
         "value": value,
     }
     steps = np.append(sums, sums[-1])
@@ -89,14 +89,9 @@ def neuron_data(
     return bars, run, largest
 
 
-def signed_colors(shares: FloatArray, theme: Theme) -> NDArray[np.str_]:
-    """Return colours of numbers from −1 (violet) over 0 (grey) to 1 (green); they stay apart for every colour blindness."""
-    ends = [theme.palette[5], theme.other, theme.palette[2]]
-    channels = [
-        np.interp(np.clip(shares, -1, 1), [-0.6, 0, 0.6], [int(end[i : i + 2], 16) for end in ends]) for i in (1, 3, 5)
-    ]
-    colors = np.stack(channels, axis=1).round().astype(int)
-    return np.array([f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in colors])
+def bar_colors(shares: FloatArray, theme: Theme) -> NDArray[np.str_]:
+    """Return the colours of bars, in full from 0.6 of the longest on: a short bar must show its sign as well."""
+    return np.array(signed_colors(theme, np.clip(shares / np.float32(0.6), -1, 1)))
 
 
 def _names(largest: list[float], theme: Theme) -> LinearAxis:

@@ -160,7 +160,8 @@ def sentence_still(
     queries: Sequence[str], keys: Sequence[str], weights: Weights, chosen: tuple[str, str], theme: Theme
 ) -> Column:
     """Draw the tokens of a sequence with lines that answer the pointer, and a choice of layer and head."""
-    drawn = sentence_figure(queries, keys, theme)
+    drawn = sentence_figure(theme)
+    drawn.write(queries, keys)
     drawn.lines.data = line_data(strongest_lines(weights[chosen]), theme, chosen=None)
     arguments = {"lines": drawn.lines, "marks": drawn.marks, "numbers": drawn.numbers}
     arguments |= {"shape": [len(queries), len(keys)]}

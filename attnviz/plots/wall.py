@@ -51,7 +51,7 @@ def wall_figure(
         _axes(plot, wall, theme)
     _tiles(plot, wall, theme)
     image = add_image(plot, "wall-image")
-    titles = _titles(plot, wall, theme, numbers)
+    titles = _titles(plot, wall, theme, numbers, faithful)
     bars = _bars(plot, wall, theme, faithful)
     frame = ColumnDataSource({"x": [], "y": []}, name="frame")
     outline = Rect(x="x", y="y", width=0.96, height=0.96, fill_color=None, line_color=theme.accent, line_width=1.5)
@@ -63,7 +63,7 @@ def wall_figure(
 
 def _axes(plot: figure, wall: Wall, theme: Theme) -> None:
     rows = {tile.center[1]: tile.label for tile in wall.shown}
-    columns = {column + 0.5: f"{column}" for column in range(wall.columns)}
+    columns = {tile.center[0]: f"{tile.head}" for tile in wall.shown}
     plot.add_layout(_axis("Layer", rows, theme, align="end"), "left")
     plot.add_layout(_axis("Head", columns, theme, align="start"), "above")
 
@@ -94,10 +94,15 @@ def _tiles(plot: figure, wall: Wall, theme: Theme) -> None:
     plot.add_glyph(ColumnDataSource({"x": x, "y": y}), card)
 
 
-def _titles(plot: figure, wall: Wall, theme: Theme, numbers: FloatArray | None) -> GlyphRenderer:
+def _titles(
+    plot: figure, wall: Wall, theme: Theme, numbers: FloatArray | None, faithful: FloatArray | None
+) -> GlyphRenderer:
+    """Say each tile's head, and the number it is ordered by or how faithful the map is to it."""
     x, y = wall.centers.T
     if numbers is None:
         texts = [f"{_short(tile.label)} · H{tile.head}" for tile in wall.tiles]
+        if faithful is not None:
+            texts = [f"{text}  {_figures(share)}" for text, share in zip(texts, faithful, strict=True)]
     else:
         texts = [f"{tile.label}.{tile.head}  {_figures(n)}" for tile, n in zip(wall.tiles, numbers, strict=True)]
     source = ColumnDataSource({"x": x - 0.46, "y": y + 0.46, "text": texts})
@@ -115,7 +120,7 @@ def _bars(plot: figure, wall: Wall, theme: Theme, faithful: FloatArray | None) -
     whole = Quad(left="left", right="full", bottom="bottom", top="top", fill_color=theme.line, line_color=None)
     if faithful is not None:
         plot.add_glyph(source, whole)
-    part = Quad(left="left", right="right", bottom="bottom", top="top", fill_color=theme.faint, line_color=None)
+    part = Quad(left="left", right="right", bottom="bottom", top="top", fill_color=theme.other, line_color=None)
     return plot.add_glyph(source, part)
 
 

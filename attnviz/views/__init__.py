@@ -5,6 +5,7 @@ arrays or a small frame. Text is returned as it came from the user's data; whoev
 """
 
 from attnviz.views.aggregate import POSITIONS, PositionMean, mean_by_position
+from attnviz.views.changes import head_changes, what_differs
 from attnviz.views.coloring import KEPT, Category, Coloring, color_points, colorings
 from attnviz.views.describe import (
     describe_absence,
@@ -29,7 +30,7 @@ from attnviz.views.heads_of_sequence import (
 )
 from attnviz.views.masks import find_first, find_punctuation
 from attnviz.views.nearest import NEAR, nearest_partners, partner_products
-from attnviz.views.order import Arrangement, arrange, head_numbers, read_number
+from attnviz.views.order import CHANGED, Arrangement, arrange, head_numbers, include, order_labels, read_number
 from attnviz.views.search import Vocabulary, count_sequences, match_tokens, read_vocabulary
 from attnviz.views.selection import (
     Trait,
@@ -55,6 +56,7 @@ from attnviz.views.sequences import first_token, sequence_table
 from attnviz.views.wall import Tile, Wall, in_rows, look_closer, prepare_wall, turn
 
 __all__ = [
+    "CHANGED",
     "KEPT",
     "NEAR",
     "PAIRS",
@@ -88,8 +90,10 @@ __all__ = [
     "has_pair",
     "has_point",
     "has_words",
+    "head_changes",
     "head_numbers",
     "in_rows",
+    "include",
     "inside_box",
     "inside_outline",
     "join_heads",
@@ -99,6 +103,7 @@ __all__ = [
     "match_tokens",
     "mean_by_position",
     "nearest_partners",
+    "order_labels",
     "pair_numbers",
     "partner_products",
     "patch_grids",
@@ -117,4 +122,5 @@ __all__ = [
     "show_text",
     "strongest_lines",
     "turn",
+    "what_differs",
 ]

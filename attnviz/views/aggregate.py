@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from attnviz.attention import weights
 from attnviz.errors import DatasetError
-from attnviz.store import Points, RunDirectory
+from attnviz.store import HeadVectors, Points, RunDirectory
 from attnviz.types import FloatArray
-from attnviz.views.heads_of_sequence import has_sink, hide
+from attnviz.views.heads_of_sequence import has_sink, hide, weigh_by_value
 from attnviz.views.masks import find_first, find_punctuation
 
-__all__ = ["POSITIONS", "PositionMean", "mean_by_position"]
+__all__ = ["POSITIONS", "PositionMean", "by_sequence", "mean_by_position"]
 
 POSITIONS = 64
 AT_ONCE = 50_000  # tokens
@@ -41,6 +41,7 @@ def mean_by_position(
     special: bool = False,
     punctuation: bool = False,
     first: bool = False,
+    values: bool = False,
 ) -> PositionMean:
     """Return the mean of a head's weights over all sequences.
 
@@ -51,6 +52,8 @@ def mean_by_position(
     special, punctuation, first
         Whether special tokens, punctuation, or each stream's first token are hidden; rows are scaled up
         as ``hide`` does.
+    values
+        Whether each sequence's weights are multiplied by the norms of its keys' values first, as ``weigh_by_value`` does.
 
     Raises
     ------
@@ -66,11 +69,13 @@ def mean_by_position(
     total = np.zeros((positions, positions))
     counts = np.zeros((positions, positions), np.int64)
     is_hidden = _hidden(run, special=special, punctuation=punctuation, first=first)
-    for points, query, key in _by_sequence(run, layer, head):
-        shown = query[:positions]
-        found = weights(shown, key, info, queries=np.arange(len(shown)))
+    for points, own in by_sequence(run, layer, head):
+        shown = own.query[:positions]
+        found = weights(shown, own.key, info, queries=np.arange(len(shown)))
         found = hide(found, is_hidden[points.query][: len(shown)], is_hidden[points.key], sink=has_sink(info))
-        place = np.s_[: len(shown), : min(len(key), positions)]
+        if values:
+            found = weigh_by_value(found, own.value_norm)
+        place = np.s_[: len(shown), : min(len(own.key), positions)]
         total[place] += found[:, :positions]
         counts[place] += 1
     used = np.s_[: int((counts > 0).any(axis=1).sum()), : int((counts > 0).any(axis=0).sum())]
@@ -90,21 +95,29 @@ def _hidden(run: RunDirectory, *, special: bool, punctuation: bool, first: bool)
     return hidden
 
 
-def _by_sequence(run: RunDirectory, layer: int, head: int) -> Iterator[tuple[Points, FloatArray, FloatArray]]:
-    """Yield the points, queries and keys of each sequence that has both."""
-    every = run.points(layer)
-    bounds = run.bounds
+def by_sequence(
+    run: RunDirectory, layer: int, head: int, sequences: NDArray[np.int64] | None = None
+) -> Iterator[tuple[Points, HeadVectors]]:
+    """Yield the points and vectors of each sequence that has queries and keys: of all, or of some, in ascending order."""
+    every, bounds = run.points(layer), run.bounds
+    wanted = np.arange(run.num_sequences) if sequences is None else sequences
     start = 0
-    while start < run.num_sequences:
-        stop = max(start + 1, int(np.searchsorted(bounds, bounds[start] + AT_ONCE, side="right")) - 1)
-        vectors = run.vectors(layer, head, slice(int(bounds[start]), int(bounds[stop])))
-        offsets = [int(np.searchsorted(own, bounds[start])) for _, own in every.by_kind()]
-        for sequence in range(start, stop):
+    while start < len(wanted):
+        first = bounds[wanted[start]]
+        stop = start + max(1, int((bounds[wanted[start:] + 1] <= first + AT_ONCE).sum()))
+        vectors = run.vectors(layer, head, slice(int(first), int(bounds[wanted[stop - 1] + 1])))
+        offsets = [int(np.searchsorted(own, first)) for _, own in every.by_kind()]
+        for sequence in wanted[start:stop].tolist():
             points = every.within(int(bounds[sequence]), int(bounds[sequence + 1]))
             if len(points.query) and len(points.key):
                 query, key = (
                     slice(at := int(np.searchsorted(whole, own[0])) - offset, at + len(own))
                     for (_, whole), (_, own), offset in zip(every.by_kind(), points.by_kind(), offsets, strict=True)
                 )
-                yield points, vectors.query[query], vectors.key[key]
+                yield points, _cut(vectors, query, key)
         start = stop
+
+
+def _cut(vectors: HeadVectors, query: slice, key: slice) -> HeadVectors:
+    norms = vectors.query_norm[query], vectors.key_norm[key], vectors.value_norm[key]
+    return HeadVectors(vectors.query[query], vectors.key[key], *norms, vectors.logsumexp[query])

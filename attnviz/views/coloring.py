@@ -6,7 +6,7 @@ twelve keep a colour and the rest is "other". Adding a colouring is a function a
 ``PARTS`` if it is of use only where tokens differ in it; those of ``KEPT`` say how far to trust each point of a map.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,16 +48,19 @@ class Coloring:
     low: float = 0.0
     high: float = 0.0
     note: str = ""  # "logarithmic"
+    signed: bool = False  # bins of a number whose scale has 0 in its middle
 
     @property
     def by_kind(self) -> bool:
         """Whether the colour says query or key and nothing else."""
         return not self.categories and self.low == self.high == 0.0
 
-    def entries(self) -> NDArray[np.uint8]:
-        """Return which entry of the legend each point belongs to, ``(points,)``, where heads do not differ."""
-        entries: NDArray[np.uint8] = self.codes[0] if self.by_kind else self.codes[0] // 2
-        return entries
+    def left_out(self, entries: Collection[int]) -> NDArray[np.bool_]:
+        """Return which points belong to some entries of the legend, ``(1, points)`` or, where heads differ, ``(heads, points)``."""
+        table = np.zeros(256, bool)
+        codes = np.arange(256)
+        table[np.isin(codes if self.by_kind else codes // 2, list(entries))] = True
+        return table[self.codes] if entries else np.zeros((1, self.codes.shape[1]), bool)
 
     def tally(self, shown: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return how many tokens have a shown point of each category; of numbers, the last entry counts those without one.
@@ -157,7 +160,12 @@ def _natural(labels: "pd.Index", counts: "pd.Series") -> list[str]:
 
 
 def _continuous(
-    title: str, values: FloatArray, *, logarithmic: bool = False, limits: tuple[float, float] | None = None
+    title: str,
+    values: FloatArray,
+    *,
+    logarithmic: bool = False,
+    limits: tuple[float, float] | None = None,
+    signed: bool = False,
 ) -> Coloring:
     """Bin one number per point, ``(heads, points)``.
 
@@ -171,7 +179,7 @@ def _continuous(
     bins = np.where(known, np.clip(np.nan_to_num(share) * BINS, 0, BINS - 1), BINS).astype(np.uint8)
     note = "logarithmic" if logarithmic else ""
     kinds = np.repeat([0, 1], values.shape[1] // 2).astype(np.uint8)
-    return Coloring(title, 2 * bins + kinds, (), float(low), float(high), note)
+    return Coloring(title, 2 * bins + kinds, (), float(low), float(high), note, signed)
 
 
 def _with_kinds(bins: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -188,7 +196,7 @@ def _dimension(run: RunDirectory, name: str, title: str, heads: Sequence[tuple[i
     """Bin one dimension of the vectors of all heads on one scale, with 0 in its middle."""
     values = dimension_values(run, name, heads)
     limit = dimension_limit(values)
-    return _continuous(title, values, limits=(-limit, limit))
+    return _continuous(title, values, limits=(-limit, limit), signed=True)
 
 
 def _kept(run: RunDirectory, name: str, heads: Sequence[tuple[int, int]], map_name: str | None) -> Coloring:

@@ -254,6 +254,7 @@ class _Side:
         self.starts: Whole = np.flatnonzero(starts).astype(np.int64)
 
     def column(self) -> Column:
+        """Return the rows: whole words where these were asked for, else tokens."""
         ends = np.append(self.starts[1:], len(self.tokens))
         spans = list(zip(self.starts.tolist(), ends.tolist(), strict=True))
         names = [patch_name(self.run, int(token)) for token in self.tokens]

@@ -4,7 +4,7 @@ A wall that is arranged keeps its points and the numbers of its tiles; what move
 out lies nowhere. So the 23 MB of a wall of 144 heads are never copied for an order.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,9 +17,11 @@ from attnviz.store import RunDirectory
 from attnviz.types import FloatArray
 from attnviz.views.wall import Tile, Wall
 
-__all__ = ["Arrangement", "arrange", "head_numbers", "read_number"]
+__all__ = ["CHANGED", "Arrangement", "arrange", "head_numbers", "include", "order_labels", "read_number"]
 
 SHOWN = "map:"  # before a score of whichever map is shown
+CHANGED = "changed:"  # before the name of another run: how much a head changed from it
+FAITHFUL = "attention_recall"  # the score that says it best, where a map has it
 ASPECT = 1.5  # of a wall in reading order, about that of a window
 PLAIN = ("kv_head", "head_dim")  # numbers that order nothing
 
@@ -39,12 +41,20 @@ def head_numbers(run: RunDirectory) -> dict[str, str]:
     scores = dict.fromkeys(metric for info in maps.values() for metric in info.metrics)
     first = [name for name in HEADLINES if name in scores]
     numbers = {f"{SHOWN}{name}": _words(name) for name in dict.fromkeys([*first, *scores])}
-    numbers |= {name: f"{_words(name)}, of vectors" for name in _own(run.heads)}
+    numbers |= {name: f"{_words(name)}, of vectors" for name in _own(run)}
     if len(maps) > 1:
         numbers |= {
             f"{name}.{score}": f"{_words(score)}, {name}" for name, info in maps.items() for score in info.metrics
         }
     return numbers
+
+
+def order_labels(numbers: dict[str, str]) -> dict[str, str]:
+    """Return what the orders by some numbers are called: name and label, with what is asked for most first."""
+    faithful = [SHOWN + score for score in (FAITHFUL, *HEADLINES) if SHOWN + score in numbers][:1]
+    most = {name: f"Most faithful: {_lower(numbers[name])}" for name in faithful}
+    most |= {name: f"Most {_lower(title)}" for name, title in numbers.items() if name.startswith(CHANGED)}
+    return most | {name: title for name, title in numbers.items() if name not in most}
 
 
 def read_number(run: RunDirectory, name: str, *, map_name: str) -> "pd.Series":
@@ -55,7 +65,7 @@ def read_number(run: RunDirectory, name: str, *, map_name: str) -> "pd.Series":
     DatasetError
         If the run, or the map that is shown, does not have it.
     """
-    if name in _own(run.heads):
+    if name in _own(run):
         return run.heads[name]
     owner, _, score = (map_name, "", name.removeprefix(SHOWN)) if name.startswith(SHOWN) else name.rpartition(".")
     scores = run.scores(owner)
@@ -88,12 +98,48 @@ def arrange(
         If no head is left.
     """
     values = np.array([numbers.get((tile.layer, tile.head), np.nan) for tile in wall.tiles], np.float32)
-    kept = np.flatnonzero(_within(values, least, most))
+    kept = np.flatnonzero(_within(values, least, most) & [not tile.out for tile in wall.tiles])
     if not len(kept):
         low, high = ("any" if limit is None else f"{limit:g}" for limit in (least, most))
         raise DatasetError(f"No head has a number between {low} and {high} ({title}). Widen the range of heads.")
     ranked = kept[np.argsort(values[kept] if ascending else -values[kept], kind="stable")]
     return Arrangement(replace(wall, tiles=tuple(_laid_out(wall.tiles, ranked))), title, values)
+
+
+def include(
+    run: RunDirectory, wall: Wall, *, layers: Collection[int] | None = None, heads: Collection[int] | None = None
+) -> Wall:
+    """Lay out some of the heads as before, without gaps.
+
+    Parameters
+    ----------
+    layers, heads
+        Their numbers, those of layers counted in their stack; None: all.
+
+    Raises
+    ------
+    DatasetError
+        If no head is left.
+    """
+    if layers is None and heads is None:
+        return wall
+    numbers = {layer: layer if info.number is None else info.number for layer, info in run.layers.items()}
+    kept = [
+        (layers is None or numbers[tile.layer] in layers) and (heads is None or tile.head in heads)
+        for tile in wall.tiles
+    ]
+    if not any(kept):
+        raise DatasetError("The layers and heads to show name none of this run. Give numbers and ranges, as 0-3,8.")
+    shown = [tile for tile, own in zip(wall.tiles, kept, strict=True) if own]
+    rows, columns = (
+        {place: number for number, place in enumerate(sorted(set(places)))}
+        for places in zip(*[(tile.row, tile.column) for tile in shown], strict=True)
+    )
+    tiles = (
+        replace(tile, row=rows[tile.row], column=columns[tile.column]) if own else replace(tile, out=True)
+        for tile, own in zip(wall.tiles, kept, strict=True)
+    )
+    return replace(wall, tiles=tuple(tiles))
 
 
 def _laid_out(tiles: tuple[Tile, ...], ranked: NDArray[np.int64]) -> Iterator[Tile]:
@@ -113,8 +159,16 @@ def _within(values: FloatArray, least: float | None, most: float | None) -> NDAr
     return inside
 
 
-def _own(heads: pd.DataFrame) -> list[str]:
-    return [str(name) for name in heads.select_dtypes("number") if name not in PLAIN]
+def _own(run: RunDirectory) -> list[str]:
+    """Return the numbers of the vectors; none where their file is missing, which nothing else needs."""
+    try:
+        return [str(name) for name in run.heads.select_dtypes("number") if name not in PLAIN]
+    except DatasetError:
+        return []
+
+
+def _lower(title: str) -> str:
+    return title[0].lower() + title[1:]
 
 
 def _words(name: str) -> str:

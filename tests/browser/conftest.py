@@ -1,12 +1,11 @@
 """One server with some small runs, one browser; every test gets a page of its own and reads back what it shows."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +24,9 @@ HOSTILE = [
     "\x07",
 ]
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-SERVE = "import sys; from attnviz.explorer import serve; serve(sys.argv[2:], port=int(sys.argv[1]))"
+SERVE = (
+    "import sys; from attnviz.explorer import serve; serve(sys.argv[1:], port=0, ready=lambda a: print(a, flush=True))"
+)
 
 
 @pytest.fixture(scope="session")
@@ -55,29 +56,33 @@ def _hostile(path):
     return path
 
 
-@pytest.fixture(scope="session")
-def server(runs):
-    """Yield the address of an explorer in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", SERVE, str(port), *map(str, runs.values())]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=dict(os.environ))
-    address = f"http://127.0.0.1:{port}/"
+@contextmanager
+def serving(runs):
+    """Serve run directories in a process of its own; it must end without an error of ours."""
+    command = [sys.executable, "-c", SERVE, *map(str, runs)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
+        address = f"{process.stdout.readline().strip()}/"
         _wait(address, process)
         yield address
     finally:
         process.terminate()
         _, errors = process.communicate(timeout=20)
     ours = str(Path(attnviz.__file__).parent / "explorer")
-    assert ours not in errors.decode(), errors.decode()  # tornado's own complaints about closed pages are no matter
+    assert ours not in errors, errors  # tornado's own complaints about closed pages are no matter
+
+
+@pytest.fixture(scope="session")
+def server(runs):
+    """Yield the address of an explorer in a process of its own."""
+    with serving(runs.values()) as address:
+        yield address
 
 
 def _wait(address, process):
     for _ in range(300):
         if process.poll() is not None:
-            pytest.fail(f"the server ended: {process.stderr.read().decode()}")
+            pytest.fail(f"the server ended: {process.stderr.read()}")
         try:
             urllib.request.urlopen(f"{address}favicon.ico", timeout=2).close()
         except OSError as error:
@@ -168,6 +173,7 @@ class Shown:
 def shown(browser):
     """Yield a page of desktop size; at the end it must have had no error and asked for nothing beyond this machine."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.add_init_script("localStorage.setItem('attnviz-hint', 'seen')")  # no card for a first visit
     shown = Shown(context.new_page())
     yield shown
     context.close()

@@ -19,19 +19,35 @@ RUNS = ("data/runs/minilm_docs", "data/runs/digits_vit")
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 MINILM = {"run": "minilm_docs", "map": "attention"}
 DIGITS = {"run": "digits_vit", "map": "umap"}
+TOKEN = {"layer": 2, "head": 0, "token": 1003}
+PATCH = {"layer": 2, "head": 1, "token": 1011}
+VIEWS = {
+    "all": MINILM,
+    "head": MINILM | TOKEN,
+    "model": MINILM | TOKEN,
+    "neuron": MINILM | TOKEN,
+    "sentence": MINILM | TOKEN,
+    "sequences": MINILM,
+    "image": DIGITS | PATCH,
+}
+"""What each view is shown with, in both themes."""
+
 PICTURES = {
-    "minilm-all-heads": (MINILM, DESK),
-    "minilm-all-heads-umap": (MINILM | {"map": "umap", "color": "position"}, DESK),
-    "minilm-all-heads-dark": (MINILM | {"theme": "dark"}, DESK),
-    "minilm-search": (MINILM | {"search": "array", "theme": "dark"}, DESK),
-    "minilm-one-head": (MINILM | {"view": "head", "layer": 2, "head": 0, "token": 1003}, DESK),
-    "minilm-phone": (MINILM, PHONE),
-    "digits-all-heads": (DIGITS | {"color": "data:label"}, DESK),
-    "digits-one-head": (DIGITS | {"color": "data:label", "view": "head", "layer": 3, "head": 1, "token": 1011}, DESK),
-    "digits-one-head-dark": (
-        DIGITS | {"color": "patch_row", "view": "head", "layer": 1, "head": 2, "token": 1011, "theme": "dark"},
-        DESK,
-    ),
+    **{
+        f"{view}-{theme}": ({"view": view, "theme": theme, **state}, DESK)
+        for view, state in VIEWS.items()
+        for theme in ("light", "dark")
+    },
+    "all-umap": (MINILM | {"map": "umap", "color": "position"}, DESK),
+    "all-search": (MINILM | {"search": "array"}, DESK),
+    "head-compared": (MINILM | {"view": "head", "compare": "umap"} | TOKEN, DESK),
+    "head-digits": (DIGITS | {"view": "head", "color": "data:label"} | PATCH, DESK),
+    "sentence-matrix": (MINILM | {"view": "sentence", "sentence_form": "matrix"} | TOKEN, DESK),
+    "image-flows": (DIGITS | {"view": "image", "image_show": "flows"} | PATCH, DESK),
+    "image-grid": (DIGITS | {"view": "image", "image_form": "grid"} | PATCH, DESK),
+    "all-phone": (MINILM, PHONE),
+    "head-phone": (MINILM | {"view": "head"} | TOKEN, PHONE),
+    "sentence-phone": (MINILM | {"view": "sentence"} | TOKEN, PHONE),
 }
 
 
@@ -55,6 +71,7 @@ def main() -> None:
                 options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
                 browser = playwright.chromium.launch(executable_path=find_browser(), args=options)
                 page = browser.new_page()
+                page.add_init_script("localStorage.setItem('attnviz-hint', 'seen')")  # no card for a first visit
                 for name in sys.argv[1:] or PICTURES:
                     take(page, address, name)
         finally:

@@ -45,7 +45,7 @@ def test_click_opens_the_head_and_arrows_move_on_with_the_selection_kept(shown, 
     shown.painted("sequence")
     shown.page.keyboard.press("ArrowRight")
     shown.assert_until(lambda: shown.page.url, lambda url: "layer=1&head=3&token=5" in url)
-    shown.page.get_by_role("button", name="↑").click()
+    shown.page.get_by_role("button", name="Layer above").click()
     shown.assert_until(lambda: shown.page.url, lambda url: "layer=0&head=3&token=5" in url)
 
 
@@ -115,7 +115,7 @@ def test_an_address_with_nonsense_opens_the_page_all_the_same(shown, server):
     shown.open(f"{server}?run=../../etc/passwd&map=%00&layer=99&token=1e9&theme=pink&view=head&azimuth=x&color=<b>")
     shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Layer 0 · Head 0")
     assert "fake/tiny" in shown.text(".brand")
-    assert shown.page.locator("select").first.input_value() == "text"
+    assert shown.page.get_by_label("Run", exact=True).input_value() == "text"
 
 
 def test_hostile_text_stays_text(shown, server, runs):
@@ -164,7 +164,7 @@ def test_dark_and_phone_have_no_scroll_and_a_side_bar_to_open(shown, server):
     scroll = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert shown.page.evaluate(scroll) == 0
     assert not shown.page.get_by_placeholder("token…").is_visible()
-    shown.page.get_by_role("button", name="☰").click()
+    shown.page.get_by_role("button", name="Options and legend").click()
     shown.page.get_by_placeholder("token…").wait_for(state="visible")
     assert shown.page.evaluate(scroll) == 0
 
@@ -175,13 +175,13 @@ def test_run_theme_and_view_are_changed_on_the_page(shown, server):
     for name in ("Dark", "Light", "Dark"):
         shown.page.get_by_role("button", name=name).click()
         shown.page.get_by_role("button", name={"Dark": "Light", "Light": "Dark"}[name]).wait_for()
-    shown.page.get_by_role("button", name="One head").click()
-    shown.page.locator("select").nth(0).select_option("picture")
-    shown.page.locator("select").nth(2).select_option(label="Patch row")
+    shown.page.get_by_role("tab", name="One head").click()
+    shown.page.get_by_label("Run", exact=True).select_option("picture")
+    shown.page.get_by_label("Colour", exact=True).select_option(label="Patch row")
     shown.assert_until(lambda: shown.page.url, lambda url: "run=picture" in url and "color=patch_row" in url)
     shown.painted("patches")
-    shown.page.locator("select").nth(0).select_option("text")
-    shown.page.get_by_role("button", name="All heads").click()
+    shown.page.get_by_label("Run", exact=True).select_option("text")
+    shown.page.get_by_role("tab", name="All heads").click()
     shown.assert_until(
         lambda: (shown.data("wall-image", "dw") or [0])[0], lambda wide: wide == pytest.approx(home, rel=0.01)
     )

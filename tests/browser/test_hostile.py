@@ -1,18 +1,12 @@
 """A run that means harm, in a browser: nothing of it runs, everything goes on working; and two visitors do not meet."""
 
 import re
-import subprocess
-import sys
 from urllib.parse import quote
 
 import pytest
 
-from tests.browser.conftest import Shown, _wait
+from tests.browser.conftest import Shown, serving
 from tests.hostile import write_hostile_run
-
-SERVE = (
-    "import sys; from attnviz.explorer import serve; serve(sys.argv[1:], port=0, ready=lambda a: print(a, flush=True))"
-)
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +14,8 @@ def hostile_server(tmp_path_factory):
     """Yield the address of a server of a text and an image run, all of whose texts are hostile."""
     folder = tmp_path_factory.mktemp("hostile")
     runs = [write_hostile_run(folder / name, image=name == "image") for name in ("text", "image")]
-    command = [sys.executable, "-c", SERVE, *map(str, runs)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        address = f"{process.stdout.readline().strip()}/"
-        _wait(address, process)
+    with serving(runs) as address:
         yield address
-    finally:
-        process.terminate()
-        _, errors = process.communicate(timeout=20)
-    assert "attnviz/explorer" not in errors, errors
 
 
 @pytest.fixture

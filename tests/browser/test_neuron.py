@@ -1,5 +1,7 @@
 """The model view and the neuron view in a browser: a thumbnail opens its head, and the numbers are those of the run."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -59,7 +61,9 @@ def test_neurons_show_the_run_s_numbers_and_colour_the_map(shown, server, text_r
     shown.page.mouse.click(*shown.at("neuron", 5.5, 0))
     shown.page.get_by_role("button", name="Colour the map by dimension 5").click()
     shown.assert_until(lambda: shown.page.url, lambda url: "color=dimension%3A5" in url and "view=head" in url)
-    shown.assert_until(lambda: shown.text(".legend"), lambda text: "Dimension 5" in text)
+    colour = shown.page.get_by_label("Colour", exact=True)
+    assert colour.evaluate("(list) => list.selectedOptions[0].textContent") == "Dimension 5"
+    shown.assert_until(lambda: shown.text(".legend"), lambda text: re.search(r"≤ −.*0.*≥ ", text))
     shown.painted("dots")
 
 

@@ -55,6 +55,51 @@ def test_an_svg_has_the_marks_lines_and_words_of_what_is_seen(head):
     assert b"<script" not in content
 
 
+def test_pictures_carry_legend_and_caption(shown, server, runs):
+    run = RunDirectory(runs["text"])
+    shown.open(f"{server}?run=text&map=pca&color=data:label").painted("wall-image")
+    shown.page.get_by_text("Save", exact=True).click()
+    drawing = ET.fromstring(saved(shown, "Drawing (SVG)")[0])
+    texts = [element.text for element in drawing.iter(f"{SVG}text")]
+    caption = drawing.find(f"{SVG}title").text
+    assert caption.startswith("12 heads on map pca")
+    assert caption in " ".join(texts)
+    counts = run.sequences["label"].repeat(run.sequences["num_tokens"]).value_counts()
+    for label, count in counts.items():
+        assert f"{label}  {count}" in texts
+    place = [float(element.get("y")) for element in drawing.findall(f"{SVG}text")]
+    figures = max(float(element.get("y")) + float(element.get("height")) for element in drawing.findall(f"{SVG}svg"))
+    assert figures < min(place) < max(place) < float(drawing.get("height"))
+
+    shown.page.get_by_label("Pixels of the PNG").select_option("1")
+    picture = Image.open(io.BytesIO(saved(shown, "Picture (PNG)")[0])).convert("RGB")
+    assert picture.height == round(float(drawing.get("height")))
+    below = np.asarray(picture)[int(figures) :].reshape(-1, 3)
+    fills = [rect.get("fill") for rect in drawing.findall(f"{SVG}rect")[1:]]
+    assert len(fills) == 2 * len(counts)
+    for fill in fills:
+        color = [int(fill[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (np.abs(below.astype(int) - color).sum(axis=1) == 0).any()
+
+
+def test_a_saved_wall_names_its_heads(shown, server, offline, runs):
+    run = RunDirectory(runs["text"])
+    shown.open(f"{server}?run=text&map=pca").painted("wall-image")
+    shown.page.get_by_text("Save", exact=True).click()
+    content, name = saved(shown, "Page of all heads")
+    assert name == "text-all.html"
+    page = offline(content)
+    page.page.mouse.move(*page.at("wall", 2.5, -1.5))
+    tip = page.assert_until(lambda: page.data("tip", "text"), bool)[0]
+    recall = run.scores("pca")["attention_recall"][1, 2]
+    assert tip.startswith("Layer 1 · Head 2\n")
+    assert f"attention recall {recall:.2f}" in tip
+    assert page.data("frame", "x") == [2.5]
+    page.page.mouse.move(5, 5)
+    page.assert_until(lambda: page.data("tip", "text"), lambda text: not text)
+    assert f"{run.num_tokens}" in page.text(".swatches")
+
+
 def test_the_link_restores_what_is_shown(head):
     head.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     head.page.get_by_role("button", name="Copy link").click()

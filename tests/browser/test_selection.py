@@ -90,7 +90,7 @@ def test_hostile_tokens_of_a_selection_stay_text(shown, server):
     shown.page.wait_for_timeout(300)
     drag(shown, "head", [(-0.49, 0.49), (0.49, -0.49)])
     shown.assert_until(lambda: shown.text(".counted"), lambda text: "points selected" in text)
-    shown.assert_until(lambda: shown.text(".points"), lambda text: "token" in text and "query" in text)
+    shown.assert_until(lambda: shown.text(".table.low"), lambda text: "token" in text and "query" in text)
     assert "<script>" in shown.text(".beside")
     assert len(HOSTILE) == 5
     assert shown.page.evaluate("window.hacked") is None

@@ -36,10 +36,10 @@ def test_weights_on_the_page_are_those_of_the_run(shown, server, runs):
     head = shown.page.get_by_role("button", name="Head 2", exact=True)
     head.click()
     wait_for(shown, weights_of(run, 1, (0, 1, 3), 4))
-    shown.assert_until(lambda: shown.page.url, lambda url: "sentence_heads=0%2C1%2C3" in url)
+    shown.assert_until(lambda: shown.page.url, lambda url: "sentence_heads=0-1%2C3" in url)
     head.dblclick()
     wait_for(shown, weights_of(run, 1, (2,), 4))
-    shown.page.get_by_role("button", name="›").click()
+    shown.page.get_by_role("button", name="Next sequence").click()
     wait_for(shown, weights_of(run, 1, (2,), 5))
     shown.assert_until(lambda: shown.page.url, lambda url: "sequence=5" in url and "sentence_heads=2" in url)
 

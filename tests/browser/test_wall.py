@@ -17,7 +17,7 @@ def side(shown):
 
 def test_heads_are_ordered_by_a_number_and_open_where_they_lie(shown, server, text_run):
     shown.open(f"{server}?run=text&map=pca").painted("wall-image")
-    shown.page.get_by_label("Order of heads").select_option(label="Attention recall")
+    shown.page.get_by_label("Order of heads").select_option(label="Most faithful: attention recall")
     shown.assert_until(lambda: shown.page.url, lambda url: "order=map%3Aattention_recall" in url or "order=map:" in url)
     shown.assert_until(lambda: shown.text(".summary"), lambda text: "highest attention recall first" in text)
     numbers = text_run.scores("pca")["attention_recall"].sort_values(ascending=False)
@@ -45,6 +45,55 @@ def test_an_entry_of_the_legend_hides_its_points_by_mouse_and_by_keyboard(shown,
     assert_pressed("true")
     shown.page.keyboard.press("Enter")  # the focus stayed where it was
     assert_pressed("false")
+
+
+def summed(shown, queries, keys=None):
+    """Wait until the summary says how many queries and keys each head shows."""
+    sentence = f"in each {queries:,} queries and {queries if keys is None else keys:,} keys"
+    shown.assert_until(lambda: shown.text(".summary"), lambda text: sentence in text)
+
+
+def test_the_summary_counts_what_is_shown_after_each_change(shown, server, text_run):
+    tokens = text_run.tokens
+    every, special, punctuation = len(tokens), tokens["is_special"].sum(), tokens["text"].isin([",", "."]).sum()
+    shown.open(f"{server}?run=text&map=pca&color=special").painted("wall-image")
+    summed(shown, every)
+    shown.page.get_by_role("button", name="special").click()
+    summed(shown, every - special)
+    shown.page.get_by_role("button", name="punctuation").click()
+    summed(shown, every - special - punctuation)
+    shown.page.get_by_role("button", name="special").click()
+    summed(shown, every - punctuation)
+    shown.page.get_by_label("Hide special tokens").click()
+    summed(shown, every - special - punctuation)
+    shown.page.get_by_label("Hide special tokens").click()
+    summed(shown, every - punctuation)
+    shown.page.get_by_role("button", name="Keys", exact=True).click()
+    summed(shown, 0, every - punctuation)
+    shown.page.get_by_role("button", name="Both", exact=True).click()
+    summed(shown, every - punctuation)
+
+
+def test_the_summary_follows_to_another_run_though_a_token_was_chosen(shown, server, text_run):
+    shown.open(f"{server}?run=text&map=pca&token=3").painted("wall-image")
+    summed(shown, len(text_run.tokens))
+    shown.page.get_by_label("Run", exact=True).select_option("pair")
+    shown.assert_until(lambda: "run=pair" in shown.page.url, bool)
+    shown.assert_until(
+        lambda: shown.text(".summary"), lambda text: "in each" in text and f"{len(text_run.tokens)} q" not in text
+    )
+
+
+def test_a_tile_tells_how_faithful_the_map_is_to_its_head(shown, server, text_run):
+    shown.open(f"{server}?run=text&map=pca").painted("wall-image")
+    trust = float(text_run.scores("pca").loc[(1, 2), "trustworthiness"])
+    for y in (-1.03, -1.96):  # its heading, its bar
+        shown.page.mouse.move(*shown.at("wall", 2.3, y))
+        told = shown.assert_until(lambda: shown.data("tip", "text"), bool)[0]
+        assert f"trustworthiness {trust:.2f}" in told
+        assert "Layer 1 · Head 2" in told
+        shown.page.mouse.move(*shown.at("wall", 2.3, 0.03))
+        shown.assert_until(lambda: shown.data("tip", "text"), lambda text: not text)
 
 
 def test_a_pattern_is_searched_in_tokens_and_labels_and_a_bad_one_is_said(shown, server, text_run):
@@ -84,7 +133,7 @@ def test_scrolling_far_into_a_tile_opens_its_head_at_that_place(shown, server):
         return (x1 - x0) / frame
 
     shown.assert_until(reach, lambda share: share > 0.6)  # as near as the wall was, not the whole head
-    shown.page.get_by_role("button", name="All heads").click()
+    shown.page.get_by_role("tab", name="All heads").click()
     shown.page.wait_for_timeout(800)
     assert "view=head" not in shown.page.url
 
@@ -137,3 +186,30 @@ def test_the_table_shows_hostile_labels_as_they_are(shown, server):
     shown.open(f"{server}?run=hostile&map=pca&view=sequences")
     shown.page.locator(".tabulator-cell", has_text="<script>window.hacked=1</script>").first.wait_for()
     assert shown.page.evaluate("window.hacked") is None
+
+
+def test_the_whole_wall_stays_in_sight_as_the_page_changes_its_size_until_one_moves_it(shown, server):
+    limits = """() => { const {x_range, y_range} = [...Bokeh.documents[0]._all_models.values()].find((m) => m.name === 'wall')
+      return [x_range.start, x_range.end, y_range.start, y_range.end] }"""
+
+    def seen():
+        return shown.page.evaluate(limits)
+
+    shown.open(f"{server}?run=text&map=pca").painted("wall-image")
+    for size in ((1000, 700), (1440, 500), (1440, 900)):
+        shown.page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+        shown.page.wait_for_timeout(400)
+        x0, x1, y0, y1 = seen()
+        assert x0 <= 0
+        assert x1 >= 4
+        assert y0 <= -3
+        assert y1 >= 0
+        assert min(x1 - x0 - 4, y1 - y0 - 3) < 0.3  # and it fills one side
+    shown.page.mouse.move(*shown.at("wall", 1.5, -1.5))
+    shown.page.mouse.wheel(0, -120)
+    shown.assert_until(seen, lambda now: now[1] - now[0] < x1 - x0 - 0.1)
+    shown.page.wait_for_timeout(300)
+    unit = (seen()[1] - seen()[0]) / 1440
+    shown.page.set_viewport_size({"width": 1240, "height": 900})
+    shown.page.wait_for_timeout(400)
+    assert (seen()[1] - seen()[0]) / 1240 < 1.2 * unit

@@ -1,0 +1,149 @@
+// Keys, names for what has none, the words that stand for a canvas, and a sign that something is being drawn.
+
+const SHORTCUTS = new Set(['ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'Escape', 'Home', 'Enter', ...'01234567tmbl'])
+const SLOW = 150  // milliseconds until a change counts as slow
+const LONGEST = 60000  // milliseconds; an answer that never comes must not leave the sign on the page
+
+const typing = (event) => {
+  const at = event.composedPath()[0]
+  if (at?.isContentEditable || ['SELECT', 'TEXTAREA'].includes(at?.tagName)) return true
+  if (at?.getAttribute?.('role') === 'slider') return event.key !== 'Escape'
+  if (event.key === 'Enter' && at?.closest?.('button, a, summary, label, [tabindex]')) return true
+  return at?.tagName === 'INPUT' && !['checkbox', 'radio', 'button'].includes(at.type)
+}
+
+function* every(root) {  // all elements, those in shadow roots included
+  for (const child of root.querySelectorAll('*')) {
+    yield child
+    if (child.shadowRoot) yield* every(child.shadowRoot)
+  }
+}
+
+const seek = () => {
+  const fields = [...every(document)].filter((element) => element.matches?.('.seek, .find'))
+    .map((host) => host.shadowRoot?.querySelector('input')).filter((input) => input?.checkVisibility())
+  fields[fields.length - 1]?.focus()  // in the table of sequences its own field comes after the side bar's
+  return fields.length > 0
+}
+
+const press = (target, run) => {
+  if (target.tabIndex === 0) return
+  target.tabIndex = 0
+  target.addEventListener('keydown', (event) => {
+    if (event.target !== target || !['Enter', ' '].includes(event.key)) return
+    event.preventDefault()
+    run()
+  })
+}
+
+const click = (element) => {
+  for (const type of ['pointerdown', 'mousedown', 'pointerup', 'mouseup', 'click']) {
+    element.dispatchEvent(new MouseEvent(type, {bubbles: true, composed: true, cancelable: true}))
+  }
+}
+
+// What Bokeh and Tabulator leave without a name, or out of the keyboard's reach.
+const NAMES = {
+  '.canvas, .canvas-free, .canvas-of-pair': (element, summary) => {
+    element.setAttribute('role', 'img')
+    element.setAttribute('aria-label', summary)
+  },
+  '.bk-spin-btn': (element) => {  // the arrow keys do the same in the field
+    element.tabIndex = -1
+    element.setAttribute('aria-hidden', 'true')
+  },
+  '.noUi-handle': (element) => {
+    const title = element.getRootNode().querySelector('.bk-slider-title')?.textContent.split(':')[0] ?? 'Value'
+    const handles = [...element.getRootNode().querySelectorAll('.noUi-handle')]
+    const end = handles.length > 1 ? [', from', ', to'][handles.indexOf(element)] : ''
+    element.setAttribute('aria-label', `${title}${end}`)
+  },
+  '.tabulator-cell': (element) => { element.tabIndex = -1 },  // its row is enough to stop at
+  '.tabulator-row': (element) => press(element, () => {
+    click([...element.children].find((cell) => cell.matches('.tabulator-cell') && cell.offsetWidth))
+  }),
+  '.tabulator-col.tabulator-sortable': (element) => {
+    element.setAttribute('aria-label', `Sort by ${element.querySelector('.tabulator-col-title')?.textContent}`)
+    press(element, () => element.click())
+  },
+}
+
+export function render({model, view}) {
+  const root = document.createElement('div')
+  const line = Object.assign(document.createElement('div'), {className: 'drawing', hidden: true})
+  const words = Object.assign(document.createElement('div'), {className: 'loading', textContent: 'Loading…'})
+  words.setAttribute('role', 'status')
+  root.append(line, words)
+
+  document.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || typing(event)) return
+    if (event.key === '/') {
+      if (seek()) event.preventDefault()
+    } else if (SHORTCUTS.has(event.key)) {
+      event.preventDefault()
+      model.send_msg(event.key)
+    }
+  })
+
+  const watched = new WeakSet()
+  let due = null
+  const paint = () => {
+    due = null
+    for (const element of every(document)) {
+      for (const [selector, name] of Object.entries(NAMES)) if (element.matches(selector)) name(element, model.summary)
+      if (element.shadowRoot) watch(element.shadowRoot)
+    }
+  }
+  const observer = new MutationObserver(() => { due ??= setTimeout(paint, 100) })
+  const watch = (place) => {
+    if (watched.has(place)) return
+    watched.add(place)
+    observer.observe(place, {childList: true, subtree: true})
+  }
+  const dress = () => {
+    document.documentElement.lang = 'en'
+    for (const element of [document.documentElement, document.body]) {
+      element.style.setProperty('background', model.paper, 'important')  // Panel paints the body white
+    }
+  }
+  model.on('paper', dress)
+  model.on('summary', paint)
+  dress()
+  watch(document.body)
+  paint()
+
+  // A change is followed by a question to the server, which it answers when it has drawn. One question at a time.
+  const wait = {since: null, asked: false, again: false}
+  const rest = () => {
+    Object.assign(wait, {since: null, asked: false, again: false})
+    line.hidden = words.hidden = true
+    document.body.removeAttribute('aria-busy')
+  }
+  const ask = () => {
+    Object.assign(wait, {asked: true, again: false})
+    model.send_msg('drawn?')
+  }
+  const begin = () => {
+    if (wait.since != null) {
+      wait.again = true
+      return
+    }
+    const since = wait.since = Date.now()
+    setTimeout(() => { if (wait.since === since && !wait.asked) ask() }, 90)  // Panel holds a change back for 50
+    setTimeout(() => {
+      if (wait.since !== since) return
+      line.hidden = false
+      document.body.setAttribute('aria-busy', 'true')
+    }, SLOW)
+    setTimeout(() => { if (wait.since === since) rest() }, LONGEST)
+  }
+  model.on('msg:custom', () => wait.again ? setTimeout(ask, 60) : rest())
+  view.model.document.on_change((event) => {
+    const quiet = event.msg_data?.event_name === 'mouseleave' || event.model?.name === 'pointer-sent'
+    const ours = [event.model, event.msg_data?.origin].includes(view.model)
+    const known = ['ModelChanged', 'MessageSent'].includes(event.kind)
+    if (event.sync && known && !quiet && (!ours || SHORTCUTS.has(event.msg_data?.data))) begin()
+  })
+  begin()
+  return root
+}

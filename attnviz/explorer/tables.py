@@ -1,0 +1,85 @@
+"""Tables of rows to click: columns as wide as what they hold, one of them taking what is left.
+
+The browser is given one page of rows. Cells are plain text to it, and titles, which it reads as HTML, are escaped. Where there is
+no room for all columns, the last ones are left out.
+"""
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import pandas as pd
+import panel as pn
+
+from attnviz.explorer.style import sheet
+
+__all__ = ["fill", "plain_table"]
+
+LEAST, MOST = 48, 168  # pixels of a column
+LETTER, BOLD = 7, 8
+EDGE = 18  # of a cell
+SEEN = 200  # rows that decide on a width
+
+
+def plain_table(
+    frame: pd.DataFrame, click: Callable[[Any], None], *, stretch: str, least: int, page_size: int, place: str
+) -> pn.widgets.Tabulator:
+    """Return the table.
+
+    Parameters
+    ----------
+    stretch, least
+        The column that takes what is left, and the fewest pixels it gets.
+    place
+        The class that says how high the table is: ``tall`` or ``low``.
+    """
+    names = _names(frame)
+    table = pn.widgets.Tabulator(
+        frame.set_axis(list(names), axis=1),
+        titles={column: escape(name) for column, name in names.items()},
+        formatters={column: {"type": "plaintext"} for column in names},
+        widths=_widths(frame, stretch),
+        configuration={"responsiveLayout": "hide", "columns": _columns(frame, stretch, least)},
+        pagination="remote",
+        page_size=page_size,
+        show_index=False,
+        disabled=True,
+        selectable=False,
+        theme="simple",
+        layout="fit_columns",
+        sizing_mode="stretch_both",
+        css_classes=["table", place],
+        stylesheets=sheet(),
+        margin=0,
+    )
+    table.on_click(click)
+    return table
+
+
+def fill(table: pn.widgets.Tabulator, frame: pd.DataFrame) -> None:
+    """Give the table other rows of the same columns."""
+    table.page = 1
+    table.value = frame.set_axis(list(_names(frame)), axis=1)
+
+
+def _names(frame: pd.DataFrame) -> dict[str, str]:
+    """Call the columns c0, c1…, so that a dot in a name is no path."""
+    return {f"c{number}": str(name) for number, name in enumerate(frame)}
+
+
+def _widths(frame: pd.DataFrame, stretch: str) -> dict[str, int]:
+    return {column: _width(name, frame[name]) for column, name in _names(frame).items() if name != stretch}
+
+
+def _columns(frame: pd.DataFrame, stretch: str, least: int) -> list[dict[str, object]]:
+    """Return which columns give way first where there is no room: the last ones."""
+    columns: list[dict[str, object]] = []
+    for number, (column, name) in enumerate(_names(frame).items()):
+        columns.append({"field": column, "responsive": number, "minWidth": least if name == stretch else LEAST})
+    return columns
+
+
+def _width(name: str, values: "pd.Series") -> int:
+    lengths = values.head(SEEN).astype(str).str.len()
+    letters = float(lengths.quantile(0.9)) if len(lengths) else 0.0
+    return int(min(MOST, max(LEAST, LETTER * letters + EDGE, BOLD * len(name) + EDGE)))
