@@ -162,6 +162,7 @@ def test_a_head_that_fills_the_window_is_entered_at_the_same_place_and_not_again
 def test_a_window_shared_by_all_heads_moves_what_is_seen_and_what_is_pointed_at(wall):
     state = wall.state
     before = wall._placed
+    wall._wires.window = Window(-1, 5, -3, 1, 300, 300)  # as a browser tells it
     state.param.update(local=True, near_x=0.1, near_y=-0.05, near_zoom=4.0)
     np.testing.assert_array_equal(wall._placed, look_closer(before, 0.1, -0.05, 4.0))
     assert "4.0 times closer" in wall.summary()

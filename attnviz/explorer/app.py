@@ -89,9 +89,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             _html(n) for n in ("brand", "title", "chips", "summary")
         )
         self._banner = pn.pane.HTML("", css_classes=["banner"], stylesheets=sheet(), visible=False)
-        self._plates = {
-            name: box("plate framed" if view.framed else "plate", view) for name, view in self._views.items()
-        }
+        self._plates = {name: box("plate framed" if view.framed else "plate") for name, view in self._views.items()}
         self._beside = Beside(self.state).__panel__()
         self._stage = box("stage", self._banner, *self._plates.values(), self._beside)
         moves = zip(MOVES.items(), STEPS.values(), strict=True)
@@ -185,6 +183,8 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._banner.visible = bool(sentence)
         for name, plate in self._plates.items():
             plate.visible = not sentence and name == state.view
+            if plate.visible and not len(plate):
+                plate.append(self._views[name])  # what nobody has looked at is neither sent nor laid out
         self._beside.visible = not sentence and state.view == "head"
         self._stage.css_classes = ["stage", "split"] if self._beside.visible else ["stage"]
 
