@@ -180,7 +180,7 @@ def test_a_whole_run_is_shown_in_every_view(whole):
         assert look(explorer, view) == []
 
 
-@pytest.mark.parametrize("how", [without, truncated])
+@pytest.mark.parametrize("how", [without, pytest.param(truncated, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("piece", PIECES)
 def test_a_run_with_a_piece_missing_is_shown_or_refused_with_a_sentence_in_every_view(whole, piece, how, tmp_path):
     if Path(PIECES[piece]) not in pieces(whole):
