@@ -72,6 +72,7 @@ def test_the_summary_counts_what_is_shown_after_each_change(shown, server, text_
     summed(shown, 0, every - punctuation)
     shown.page.get_by_role("button", name="Both", exact=True).click()
     summed(shown, every - punctuation)
+    assert shown.text(".summary").endswith("coloured by special / punctuation. Bars show trustworthiness.")
 
 
 def test_the_summary_follows_to_another_run_though_a_token_was_chosen(shown, server, text_run):
