@@ -2,13 +2,39 @@
 
 Parameters that change together announce themselves in an order of their own. What tells what is shown is registered after what
 shows it, and so never tells of a picture that is about to be drawn anew.
+
+Everything that changes a figure changes it in an act, or in an answer to an event, and both are ``in_order``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import panel as pn
 
-__all__ = ["Acts"]
+__all__ = ["Acts", "in_order", "soon"]
+
+
+@contextmanager
+def in_order() -> Iterator[None]:
+    """Send what the body changes in the order of the changes. Needs the document's lock.
+
+    Panel writes its own changes past Bokeh's, which wait for the lock, or after them while the line is busy. So a change could
+    come before the figure that it changes, and the browser refused it. What is held back goes one way, all of it.
+    """
+    document = pn.state.curdoc
+    if document is None or document.session_context is None or document.callbacks.hold_value:
+        yield
+        return
+    document.hold("collect")
+    try:
+        yield
+    finally:
+        document.unhold()
+
+
+def soon(act: Callable[..., object], *given: object) -> None:
+    """Call ``act`` as soon as the document's lock can be had, ``in_order``."""
+    pn.state.execute(lambda: in_order()(act)(*given), schedule=True)
 
 
 class Acts:
@@ -37,7 +63,8 @@ class Acts:
         number = min(self._due)
         self._due.remove(number)
         try:
-            self._acts[number]()
+            with in_order():
+                self._acts[number]()
         finally:
             self._scheduled = bool(self._due)
             if self._scheduled:

@@ -12,6 +12,7 @@ import panel as pn
 import param
 from panel.widgets.base import WidgetBase
 
+from attnviz.explorer.acts import soon
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
 
@@ -115,7 +116,7 @@ class Press(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no 
 
     def _handle_msg(self, msg: Any) -> None:
         if callable(self.act):
-            self.act()
+            soon(self.act)
 
 
 class Tick(pn.custom.JSComponent, WidgetBase):  # type: ignore[misc]  # panel publishes no usable types

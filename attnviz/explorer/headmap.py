@@ -16,7 +16,7 @@ from attnviz.explorer.state import State
 from attnviz.explorer.swatches import Swatch, scene_swatches
 from attnviz.explorer.thumbnails import thumbnails
 from attnviz.explorer.view import View
-from attnviz.explorer.wires import Wires
+from attnviz.explorer.wires import Wires, answer
 from attnviz.plots.density import draw_density
 from attnviz.plots.figure import place_tip
 from attnviz.plots.head import HeadFigure, head_figure
@@ -98,14 +98,14 @@ class HeadMap(View):
         self._figure: HeadFigure = head_figure(THEMES[self._theme])
         plot, home = self._figure.plot, self._figure.home
         self._wires = Wires(plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave)
-        plot.on_event(PanStart, self._begin)
-        plot.on_event(SelectionGeometry, self._outline)
+        answer(plot, PanStart, self._begin)
+        answer(plot, SelectionGeometry, self._outline)
         self._fresh = True
         self._pane.object = plot
 
     def _take_tool(self) -> None:
-        """Let a drag move the map, or outline points; as soon as the browser has the figure, see ``_known``."""
-        if self._known:
+        """Let a drag move the map, or outline points."""
+        if self._wires is not None:
             self._figure.plot.toolbar.active_drag = self._figure.drags[self.state.drag]
 
     def _begin(self, event: PanStart) -> None:
@@ -274,7 +274,7 @@ class HeadMap(View):
     def _light(self, row: int | None = None) -> None:
         """Light the point under the pointer, here or on the map beside."""
         row = self.state.hover if row is None else row
-        if not self._known or self._map is None:
+        if self._wires is None or self._map is None:
             return
         seen = row is not None and bool(self._scene.shown[row])
         self._figure.lit.data = self._marks(np.array([row] if seen else [], np.int64), size=12)

@@ -92,7 +92,7 @@ class ImageGrid:
             run, state.layer, state.head, tuple(shown.tolist()), self._kind, like
         )
         self._pictures = [pixels_or_none(run, heat.sequence) for heat in self._heats]
-        made = self._key != (run, state.theme) or not self._known or self._pane.object is not self._figure.plot
+        made = self._key != (run, state.theme) or self._pane.object is not self._figure.plot
         if made:
             self._key = (run, state.theme)
             self._figure: GridFigure = grid_figure(THEMES[state.theme])
@@ -107,10 +107,6 @@ class ImageGrid:
         """Let the heat cover as much of the pictures as the state says."""
         self._figure.heats.glyph.global_alpha = self.state.image_opacity / 100
         self._fill_pictures()
-
-    @property
-    def _known(self) -> bool:
-        return self.wires is not None and self.wires.window is not None
 
     def _wire(self) -> Wires:
         plot, home = self._figure.plot, self._home()

@@ -6,6 +6,7 @@ The browser keeps the window between its messages, so that many turns of a wheel
 from bokeh.models import ColumnDataSource, CustomJS, PanTool, WheelZoomTool
 from bokeh.plotting import figure
 
+from attnviz.explorer.acts import in_order
 from attnviz.explorer.state import State
 from attnviz.explorer.wires import PUSH, channel
 from attnviz.types import FloatArray
@@ -75,6 +76,7 @@ class Lens:
             plot.js_on_event(name, CustomJS(args=arguments, code=MOVE))
         self._told.js_on_change("data", CustomJS(args={"to": sent}, code="to._near = null"))
 
+        @in_order()
         def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
             x, y, zoom = (round(float(new[name][0]), 5) for name in ("x", "y", "zoom"))
             state.param.update(near_x=x, near_y=y, near_zoom=zoom)

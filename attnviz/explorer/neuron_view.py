@@ -16,7 +16,7 @@ from attnviz.explorer.model_view import sequence_of
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
 from attnviz.explorer.view import View
-from attnviz.explorer.wires import listen
+from attnviz.explorer.wires import answer, listen
 from attnviz.plots.figure import place_tip
 from attnviz.plots.neuron import NeuronFigure, neuron_figure
 from attnviz.plots.theme import THEMES
@@ -129,8 +129,8 @@ class NeuronView(View):
             self._pair, THEMES[state.theme], by=state.neuron_order, chosen=state.neuron_dimension
         )
         plot = self._figure.plot
-        plot.on_event(Tap, lambda event: self._tap(event.x))
-        plot.on_event(MouseLeave, lambda event: self._leave())
+        answer(plot, Tap, lambda event: self._tap(event.x))
+        answer(plot, MouseLeave, lambda event: self._leave())
         listen(plot, self._point)
         self._pane.object = plot
         names = tuple(patch_name(state.directory, token) for token in (seen.token, self._key))

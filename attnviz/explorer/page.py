@@ -9,6 +9,8 @@ from typing import Any
 import panel as pn
 import param
 
+from attnviz.explorer.acts import soon
+
 __all__ = ["Page"]
 
 
@@ -26,4 +28,4 @@ class Page(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no u
         if msg == "drawn?":
             pn.state.execute(lambda: self._send_msg("drawn"), schedule=True)  # after whatever is to be drawn
         elif callable(self.key):
-            self.key(str(msg))
+            soon(self.key, str(msg))

@@ -13,6 +13,7 @@ from panel.viewable import Viewer
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.state import State
 from attnviz.explorer.thumbnails import pixels_or_none
+from attnviz.explorer.wires import answer
 from attnviz.plots.picture import PictureFigure, frame_data, grey_pixels, heat_pixels, image_data, picture_figure
 from attnviz.plots.theme import THEMES
 from attnviz.views import PARTNER, Exchange
@@ -50,7 +51,7 @@ class Picture(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         place = image.places[kind][exchange.place(token, kind) or 0]
         if own is not None and place[0] >= 0:
             figure.frame.data = frame_data((int(place[0]), int(place[1])), own, grid)
-        figure.plot.on_event(Tap, lambda event: attempt(self.state, act=lambda: self._tap(event, image, kind, grid)))
+        answer(figure.plot, Tap, lambda event: attempt(self.state, act=lambda: self._tap(event, image, kind, grid)))
         self._figure = figure
         self._cover()
         self._pane.object = figure.plot

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from panel.viewable import Viewer
 
 from attnviz.explorer.state import State
-from attnviz.explorer.wires import listen
-from attnviz.plots.figure import is_laid_out
+from attnviz.explorer.wires import answer, listen
 from attnviz.plots.sentence import HEADINGS, MOST_ROWS, SentenceFigure, line_data, sentence_figure
 from attnviz.plots.theme import THEMES
 from attnviz.types import KINDS
@@ -47,7 +46,7 @@ class Sentence(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._exchange = exchange
         self._weights = exchange.attention.weights[np.ix_(self._rows["query"], self._rows["key"])]
         self._lines = strongest_lines(self._weights)
-        if self._theme != self.state.theme or not is_laid_out(self._figure.plot):
+        if self._theme != self.state.theme:
             self._make()
         self._write()
         self._chosen = kind, _row_of(self._rows[kind], place)
@@ -60,12 +59,12 @@ class Sentence(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         return np.flatnonzero(self.state.directory.tokens["modality"].to_numpy()[exchange.tokens(kind)] == "text")
 
     def _make(self) -> None:
-        """Make the figure; one that a browser has laid out takes new texts, which is much faster than a new figure."""
+        """Make the figure. It takes new texts, which is much faster than a new figure."""
         self._theme = self.state.theme
         self._figure: SentenceFigure = sentence_figure(THEMES[self._theme])
         plot = self._figure.plot
-        plot.on_event(Tap, lambda event: self._tap(event.x, event.y))
-        plot.on_event(MouseLeave, lambda event: self._emphasise(*self._chosen))
+        answer(plot, Tap, lambda event: self._tap(event.x, event.y))
+        answer(plot, MouseLeave, lambda event: self._emphasise(*self._chosen))
         listen(plot, self._hover)
 
     def _write(self) -> None:

@@ -21,7 +21,7 @@ from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
 from attnviz.explorer.swatches import Swatch
 from attnviz.explorer.view import View
-from attnviz.explorer.wires import listen
+from attnviz.explorer.wires import answer, listen
 from attnviz.plots.heads_of_sequence import (
     STRIP,
     TEXT,
@@ -187,8 +187,8 @@ class SentenceView(View):
         self._tell()
 
     def _wire(self, plot: figure) -> None:
-        plot.on_event(Tap, lambda event: attempt(self.state, act=lambda: self._tap(event.x, event.y)))
-        plot.on_event(MouseLeave, lambda event: attempt(self.state, act=self._leave))
+        answer(plot, Tap, lambda event: attempt(self.state, act=lambda: self._tap(event.x, event.y)))
+        answer(plot, MouseLeave, lambda event: attempt(self.state, act=self._leave))
         listen(plot, lambda x, y: attempt(self.state, act=lambda: self._point(x, y)))
 
     def _place(self, x: float, y: float) -> Pair | None:

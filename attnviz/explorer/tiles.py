@@ -25,7 +25,7 @@ class Tiles(View):
 
     def press(self, key: str) -> bool:
         """Go to a neighbouring tile or open the one that is framed; tell whether the key means that."""
-        if not self._known or key not in (*STEPS, "Enter"):
+        if self._wires is None or self._wires.window is None or key not in (*STEPS, "Enter"):
             return False
         known = self._cursor is not None and not self._wall.tiles[self._cursor].out
         if key == "Enter":

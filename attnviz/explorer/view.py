@@ -42,8 +42,3 @@ class View(ABC):
     def press(self, key: str) -> bool:
         """Act on a key that means something to this view alone; tell whether it did."""
         return False
-
-    @property
-    def _known(self) -> bool:
-        """Whether the browser has the figure: a change that overtakes the figure it changes would be refused."""
-        return self._wires is not None and self._wires.window is not None

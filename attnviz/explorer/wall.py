@@ -215,7 +215,7 @@ class AllHeads(Tiles):
         }
 
     def _show_token(self) -> None:
-        if self._known:
+        if self._wires is not None:
             self._light(self.state.token)
 
     def _leave(self) -> None:

@@ -6,15 +6,17 @@ whatever its size: the browser fits it, because only the browser knows the size 
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from bokeh.events import MouseLeave, Tap
+from bokeh.events import Event, MouseLeave, Tap
 from bokeh.models import ColumnDataSource, CustomJS
 from bokeh.plotting import figure
 
+from attnviz.explorer.acts import in_order
 from attnviz.plots.figure import Bounds
 from attnviz.plots.raster import Window
 
-__all__ = ["Wires", "channel", "listen"]
+__all__ = ["Wires", "answer", "channel", "listen"]
 
 LARGEST = 4096  # pixels a side: a browser asks for what it shows, and anything else asks in vain
 PUSH = """
@@ -95,8 +97,8 @@ class Wires:
         self._home = ColumnDataSource({"bounds": list(home)}, name="home")
         self._wire_window(plot, corner=corner)
         listen(plot, point)
-        plot.on_event(Tap, lambda event: tap(event.x, event.y))
-        plot.on_event(MouseLeave, lambda event: leave())
+        answer(plot, Tap, lambda event: tap(event.x, event.y))
+        answer(plot, MouseLeave, lambda event: leave())
 
     def fit(self) -> None:
         """Show everything again."""
@@ -123,6 +125,7 @@ class Wires:
             limits.js_on_change("end", changed)
         self._home.js_on_change("data", changed)
 
+        @in_order()
         def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
             x0, x1, y0, y1 = (float(new[name][0]) for name in ("x0", "x1", "y0", "y1"))
             width, height = (min(int(new[name][0]), LARGEST) for name in ("w", "h"))
@@ -133,11 +136,17 @@ class Wires:
         sent.on_change("data", receive)
 
 
+def answer(plot: figure, event: type[Event], act: Callable[[Any], None]) -> None:
+    """Call ``act`` with each event of a kind."""
+    plot.on_event(event, in_order()(act))
+
+
 def listen(plot: figure, point: Callable[[float, float], None]) -> None:
     """Call ``point`` with the place of the pointer, as often as it can answer."""
     sent, answered = channel("pointer")
     plot.js_on_event("mousemove", CustomJS(args={"to": sent, "answered": answered}, code=POINT))
 
+    @in_order()
     def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
         point(float(new["x"][0]), float(new["y"][0]))
         answered.data = {"n": [answered.data["n"][0] + 1]}

@@ -5,7 +5,6 @@ its titles and labels read TeX, so neither may see a token.
 """
 
 from bokeh.core.properties import value
-from bokeh.core.property.descriptors import UnsetValueError
 from bokeh.models import (
     ColumnDataSource,
     GlyphRenderer,
@@ -46,14 +45,6 @@ def blank_figure(name: str, bounds: Bounds, *, fill: str, move: bool = True) -> 
         plot.add_tools(PanTool(), wheel)
         plot.toolbar.active_scroll = wheel
     return plot
-
-
-def is_laid_out(plot: figure) -> bool:
-    """Tell whether a browser shows a figure: a change that overtakes the figure it changes would be refused."""
-    try:
-        return bool(plot.inner_height > 0)
-    except UnsetValueError:
-        return False
 
 
 def add_image(plot: figure, name: str) -> GlyphRenderer:

@@ -24,9 +24,19 @@ HOSTILE = [
     "\x07",
 ]
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-SERVE = (
-    "import sys; from attnviz.explorer import serve; serve(sys.argv[1:], port=0, ready=lambda a: print(a, flush=True))"
-)
+SERVE = """
+import sys; from attnviz.explorer import serve; serve(sys.argv[1:], port=0, ready=lambda a: print(a, flush=True))
+"""
+BUSY = """  # each message takes its time, as Bokeh's own developers do to find what depends on the order of messages
+import asyncio
+from bokeh.server.views.ws import WSHandler
+write = WSHandler.write_message
+async def write_slowly(handler, message, *given, **options):
+    if isinstance(message, str) and not message.startswith('{"id"'):  # buffers have headers of their own
+        await asyncio.sleep(0.02)
+    return await write(handler, message, *given, **options)
+WSHandler.write_message = write_slowly
+"""
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +67,9 @@ def _hostile(path):
 
 
 @contextmanager
-def serving(runs):
-    """Serve run directories in a process of its own; it must end without an error of ours."""
-    command = [sys.executable, "-c", SERVE, *map(str, runs)]
+def serving(runs, *, busy=False):
+    """Serve run directories in a process of its own, over a busy line or not; it must end without an error of ours."""
+    command = [sys.executable, "-c", BUSY + SERVE if busy else SERVE, *map(str, runs)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         address = f"{process.stdout.readline().strip()}/"

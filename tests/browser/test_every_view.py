@@ -66,7 +66,7 @@ def walked(tmp_path_factory):
         }
         runs[kind] = attnviz.run(recipe, out=folder / kind, workers=1)
     own = {"text": llama_weights, "image": digits_weights}
-    with serving(run.path for run in runs.values()) as address:
+    with serving((run.path for run in runs.values()), busy=True) as address:
         yield {kind: SimpleNamespace(run=run, own=own[kind](run), address=address) for kind, run in runs.items()}
 
 
@@ -139,10 +139,11 @@ def down_to_the_numbers(shown, walk, token):
     vectors = walk.run.head(LAYER, HEAD).vectors()
     product = shown.data("neuron-sum", "value")[-1]
     assert product == pytest.approx(float(vectors.query[token] @ vectors.key[first + key]), rel=1e-4)
-    other = Shown(shown.page.context.new_page()).open(shown.page.url)
+    address = shown.assert_until(lambda: shown.page.url, lambda url: "view=neuron" in url)
+    other = Shown(shown.page.context.new_page()).open(address)
     assert shown.text(".steps") == wait(other, ".steps", f"{row[key] * 100:.2f} %")
     assert other.text("h1") == shown.text("h1")
-    assert other.page.url == shown.page.url
+    assert other.page.url == address
     assert other.errors == []
 
 
