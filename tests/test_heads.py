@@ -89,6 +89,7 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do():
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 def test_leaving_early_ends_the_workers():
     with contextlib.closing(map_heads(HEADS * 20, work("tsne"), workers=2)) as results:
         next(results)

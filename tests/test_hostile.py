@@ -19,6 +19,7 @@ from attnviz.plots.raster import Window
 from attnviz.views import colorings
 from tests import fakes
 from tests.hostile import FLAG, TEXTS, pieces, truncated, without, write_hostile_run
+from tests.pace import some
 
 KNOWN = {"p", "span", "b", "i", "em", "div", "h1", "h2", "h3", "br", "table", "tr", "td", "th", "thead", "tbody"}
 KNOWN |= {"button", "label", "kbd", "dl", "dt", "dd", "ul", "ol", "li", "a", "strong", "small", "code", "mark", "hr"}
@@ -142,6 +143,8 @@ PIECES = {  # one of each kind
 
 KINDS = ("text", "image", "pair")
 LACKING = {"text": ("terms", "pictures"), "image": ("terms",), "pair": ("pictures",)}  # what such runs do not have
+BROKEN = [(kind, piece) for kind in KINDS for piece in PIECES if piece not in LACKING[kind]]
+FIRST = [next(broken for broken in BROKEN if broken[1] == piece) for piece in PIECES]  # each piece in one kind of run
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -184,10 +187,8 @@ def test_a_whole_run_is_shown_in_every_view(whole):
         assert look(explorer, view) == []
 
 
-@pytest.mark.parametrize("how", [without, pytest.param(truncated, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    ("whole", "piece"), [(k, piece) for k in KINDS for piece in PIECES if piece not in LACKING[k]], indirect=["whole"]
-)
+@pytest.mark.parametrize("how", some([without, truncated], without))
+@pytest.mark.parametrize(("whole", "piece"), some(BROKEN, *FIRST), indirect=["whole"])
 def test_a_run_with_a_piece_missing_is_shown_or_refused_with_a_sentence_in_every_view(whole, piece, how, tmp_path):
     assert Path(PIECES[piece]) in pieces(whole)
     broken = how(whole, PIECES[piece], tmp_path / "broken")

@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 
 import attnviz
@@ -22,6 +23,7 @@ from attnviz.normalize import joint
 from attnviz.pipeline.prepare import Prepared, select_layers
 from attnviz.types import LayerInfo, Sequences
 from tests import tiny
+from tests.pace import some
 
 LINES = [f"{sentence} {word}" for word in tiny.WORDS[:10] for sentence in tiny.SENTENCES]
 
@@ -220,6 +222,46 @@ def test_a_killed_run_resumes_to_the_same_bytes(finished, recipe, tmp_path, stag
     assert not list(out.rglob("*.partial"))
 
 
+def test_a_run_does_not_go_on_with_other_data(recipe, data, tmp_path):
+    """As many texts, as many tokens each, but one word another: vectors of both would be mixed."""
+    changed = tmp_path / "lines.csv"
+    shutil.copy(data, changed)
+    recipe["data"]["source"] = str(changed)
+    out = tmp_path / "run"
+    attnviz.run(recipe, out=out, workers=1)
+    (out / "manifest.json").unlink()  # as if it had been killed
+    next(out.rglob("shard-00003.parquet")).unlink()
+    before = digests(out)
+    first, other = tiny.WORDS[:2]
+    text = changed.read_text()
+    changed.write_text(text.replace(f" {first},", f" {other},", 1))
+    assert changed.read_text() != text
+    with pytest.raises(DatasetError, match=r"was begun with other data.*--force"):
+        attnviz.run(recipe, out=out, workers=1)
+    assert digests(out) == before
+    changed.write_text(text)
+    assert attnviz.run(recipe, out=out, workers=1).num_sequences == len(LINES)
+
+
+def test_a_run_does_not_go_on_with_other_pictures(tmp_path):
+    """The same names and sizes, but another picture."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(3):
+        PIL.Image.new("RGB", (16, 16), (90 * number, 0, 0)).save(pictures / f"{number}.png")
+    model = {"id": "builtin:digits-vit"}
+    recipe = {"name": "p", "model": model, "data": {"source": str(pictures)}, "maps": {"pca": {}}}
+    out = tmp_path / "run"
+    attnviz.run(recipe, out=out, workers=1)
+    (out / "manifest.json").unlink()
+    PIL.Image.new("RGB", (16, 16), (0, 255, 0)).save(pictures / "2.png")
+    before = digests(out)
+    with pytest.raises(DatasetError, match="was begun with other data"):
+        attnviz.run(recipe, out=out, workers=1)
+    assert digests(out) == before
+
+
+@pytest.mark.slow
 def test_a_run_killed_from_outside_resumes(finished, recipe, tmp_path):
     """As a user does it: kill -9 while maps are made, then the same command."""
     recipe["maps"] |= {f"again_{i}": {"method": "pca"} for i in range(4)}
@@ -357,7 +399,7 @@ def test_shards_never_cut_a_sequence():
 HUB_RECIPES = {"bert_base_wiki": "bert", "gpt2_wiki": "gpt2", "llama_text": "llama", "vit_b32_images": "vit"}
 
 
-@pytest.mark.parametrize("name", HUB_RECIPES)
+@pytest.mark.parametrize("name", some(HUB_RECIPES, "llama_text"))
 def test_recipes_that_need_a_hub_run_dry(name, data, tmp_path):
     """With a tiny model of the family and a few of our own sequences, all else as shipped."""
     if HUB_RECIPES[name] == "vit":

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from click.testing import CliRunner
@@ -123,7 +124,8 @@ def connects(served, origin):
         connection = await websocket_connect(request, subprotocols=["bokeh", "nothing"])
         connection.close()
 
-    IOLoop(make_current=False).run_sync(attempt)
+    with ThreadPoolExecutor(1) as pool:  # a browser test that ran before leaves a loop running in this thread
+        pool.submit(lambda: IOLoop(make_current=False).run_sync(attempt)).result()
 
 
 def test_a_page_of_another_address_cannot_connect(opened):

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attnviz import schema
@@ -155,14 +156,39 @@ def write_run(
 
 def _write_tables(out: Path, prepared: Prepared, model: Any) -> tuple[str, ...]:
     """Write the tables of sequences, tokens and pictures; return the names of the user's own columns."""
-    sequences = sequence_table(prepared)
+    sequences, tokens = sequence_table(prepared), token_table(prepared)
+    _require_unchanged(out, _before(out, layout.TOKENS_FILE), tokens)
     write.write_table(out / layout.SEQUENCES_FILE, sequences)
-    write.write_table(out / layout.TOKENS_FILE, token_table(prepared))
+    write.write_table(out / layout.TOKENS_FILE, tokens)
     if "image" in model.info.modality:
+        before = _before(out, layout.IMAGES_FILE)
         with write.atomic(out / layout.IMAGES_FILE) as partial, pq.ParquetWriter(partial, schema.IMAGES) as writer:
-            for table in image_tables(prepared, model, _IMAGE_ROWS):
+            for number, table in enumerate(image_tables(prepared, model, _IMAGE_ROWS)):
+                _require_unchanged(out, before, table, number)
                 writer.write_table(table, row_group_size=_IMAGE_ROWS)
     return tuple(sequences.column_names[len(schema.SEQUENCES) :])
+
+
+def _before(out: Path, name: str) -> pq.ParquetFile | None:
+    """Open what a run that goes on has written; None where no vectors depend on it yet, or where it is damaged."""
+    if not any((out / "vectors").rglob("shard-*.parquet")) or not (out / name).is_file():
+        return None
+    try:
+        return pq.ParquetFile(out / name)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _require_unchanged(out: Path, before: pq.ParquetFile | None, table: pa.Table, group: int | None = None) -> None:
+    """Make sure that the data still is what a run that goes on began with: its vectors must not be of two data sets."""
+    if before is None:
+        return
+    there = before.read() if group is None else before.read_row_group(group)
+    if not there.equals(table):
+        raise DatasetError(
+            f"{out} was begun with other data: what the recipe names has changed since. Choose another folder with --out, "
+            "or --force to start over."
+        )
 
 
 def _replace(out: Path, fresh: Path) -> RunDirectory:

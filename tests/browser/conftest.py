@@ -153,6 +153,10 @@ class Shown:
             self.page.wait_for_timeout(60)
         return value
 
+    def goes_to(self, words):
+        """Wait until the address has these words, and return it."""
+        return self.assert_until(lambda: self.page.url, lambda address: words in address)
+
     def painted(self, name):
         """Wait until a raster or marks of this name have arrived."""
         return self.assert_until(lambda: self.data(name, "x"), bool)

@@ -98,7 +98,7 @@ def from_the_table_into_a_sequence(shown, walk):
     tab(shown, "Sequences")
     wait(shown, ".summary", f"{walk.run.num_sequences} sequences")
     shown.page.locator(".tabulator-row").nth(SEQUENCE).click()
-    shown.assert_until(lambda: shown.page.url, lambda url: f"sequence={SEQUENCE}" in url)
+    shown.goes_to(f"sequence={SEQUENCE}")
     tab(shown, "Sentence")
     shown.page.get_by_role("button", name="Clear selection").click()
     lines_are_the_models(shown, walk.own[LAYER])
@@ -139,7 +139,7 @@ def down_to_the_numbers(shown, walk, token):
     vectors = walk.run.head(LAYER, HEAD).vectors()
     product = shown.data("neuron-sum", "value")[-1]
     assert product == pytest.approx(float(vectors.query[token] @ vectors.key[first + key]), rel=1e-4)
-    address = shown.assert_until(lambda: shown.page.url, lambda url: "view=neuron" in url)
+    address = shown.goes_to("view=neuron")
     other = Shown(shown.page.context.new_page()).open(address)
     assert shown.text(".steps") == wait(other, ".steps", f"{row[key] * 100:.2f} %")
     assert other.text("h1") == shown.text("h1")
@@ -155,7 +155,7 @@ def test_a_text_run(shown, walked):
     shown.open(f"{shown.page.url}&token={token}")
     from_all_thumbnails_into_a_head(shown, walk, token)
     down_to_the_numbers(shown, walk, token)
-    assert f"map=pca&view=neuron&layer={LAYER}&head={HEAD}&token={token}" in shown.page.url
+    shown.goes_to(f"map=pca&view=neuron&layer={LAYER}&head={HEAD}&token={token}")
 
 
 def test_an_image_run(shown, walked):
@@ -166,10 +166,10 @@ def test_an_image_run(shown, walked):
     shown.painted("image-heat")
     shown.page.mouse.click(*shown.at("image", 2.5, -1.5))
     first = walk.run.token_slice(SEQUENCE).start
-    shown.assert_until(lambda: shown.page.url, lambda url: f"token={first + 7}" in url)
+    shown.goes_to(f"token={first + 7}")
     row = walk.own[LAYER, HEAD, 7]
     wait(shown, ".image-said", f"Query patch 1, 2 gives {row[1:].sum() * 100:.1f} % to patches")
     shown.assert_until(lambda: shown.data("image-marks", "text"), lambda text: f"{row[0] * 100:.1f} %" in text[0])
     from_all_thumbnails_into_a_head(shown, walk, first + 7)
     down_to_the_numbers(shown, walk, first + 7)
-    assert f"map=pca&view=neuron&layer={LAYER}&head={HEAD}&token={first + 7}" in shown.page.url
+    shown.goes_to(f"map=pca&view=neuron&layer={LAYER}&head={HEAD}&token={first + 7}")

@@ -37,24 +37,26 @@ def test_hover_names_layer_head_and_token_and_lights_it_everywhere(shown, server
     assert len(shown.data("lit", "x")) == 2 * 12  # its query and its key in each of 3 × 4 heads
 
 
+@pytest.mark.slow
 def test_click_opens_the_head_and_arrows_move_on_with_the_selection_kept(shown, server, text_run):
     shown.open(f"{server}?run=text&map=pca&token=5").painted("wall-image")
     shown.page.mouse.click(*shown.at("wall", 2.5, -1.5))
-    shown.assert_until(lambda: shown.page.url, lambda url: "view=head&layer=1&head=2&token=5" in url)
+    shown.goes_to("view=head&layer=1&head=2&token=5")
     shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Layer 1 · Head 2")
     shown.painted("sequence")
     shown.page.keyboard.press("ArrowRight")
-    shown.assert_until(lambda: shown.page.url, lambda url: "layer=1&head=3&token=5" in url)
+    shown.goes_to("layer=1&head=3&token=5")
     shown.page.get_by_role("button", name="Layer above").click()
-    shown.assert_until(lambda: shown.page.url, lambda url: "layer=0&head=3&token=5" in url)
+    shown.goes_to("layer=0&head=3&token=5")
 
 
+@pytest.mark.slow
 def test_clicking_a_point_shows_the_attention_that_the_run_holds(shown, server, text_run):
     shown.open(f"{server}?run=text&map=pca&view=head&layer=1&head=2").painted("dots")
     token = lone_point(text_run, 1, 2)
     wall = prepare_wall(text_run, "pca")
     shown.page.mouse.click(*shown.at("head", *wall.points[wall.index(1, 2), token]))
-    shown.assert_until(lambda: shown.page.url, lambda url: f"token={token}" in url)
+    shown.goes_to(f"token={token}")
     sequence = int(text_run.tokens["sequence_id"].iloc[token])
     weights = text_run.attention(1, 2, sequence).weights
     position = token - text_run.token_slice(sequence).start
@@ -78,7 +80,7 @@ def test_a_decoder_token_under_cross_attention_shows_its_partners_of_the_encoder
     queries = there < run.num_tokens
     token = int(there[queries][np.argmax(np.sort(distance, axis=1)[queries, 1])])
     shown.page.mouse.click(*shown.at("head", *places[token]))
-    shown.assert_until(lambda: shown.page.url, lambda url: f"token={token}" in url)
+    shown.goes_to(f"token={token}")
     exchange = read_exchange(run, 5, 1, int(run.tokens["sequence_id"].iloc[token]))
     weights = exchange.weights(exchange.place(token, "query"), "query")
     best = int(exchange.tokens("key")[np.argmax(weights)])
@@ -90,7 +92,7 @@ def test_a_decoder_token_under_cross_attention_shows_its_partners_of_the_encoder
     shown.page.keyboard.press("ArrowUp")
     shown.page.keyboard.press("ArrowUp")
     shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Decoder 1 · Head 1")
-    assert f"token={token}" in shown.page.url
+    shown.goes_to(f"token={token}")
 
 
 def test_search_counts_matches_and_the_address_brings_them_back(shown, server, text_run):
@@ -103,7 +105,7 @@ def test_search_counts_matches_and_the_address_brings_them_back(shown, server, t
     shown.assert_until(lambda: shown.text(".side"), lambda text: sentence in text)
     shown.page.get_by_text("Keys", exact=True).click()
     shown.assert_until(lambda: shown.text(".side"), lambda text: f"0 queries and {count} keys match" in text)
-    shown.assert_until(lambda: shown.page.url, lambda url: "kinds=key" in url)
+    shown.goes_to("kinds=key")
     other = Shown(shown.page.context.new_page()).open(shown.page.url)
     assert f"0 queries and {count} keys match" in other.assert_until(
         lambda: other.text(".side"), lambda text: "match" in text
@@ -134,6 +136,7 @@ def test_hostile_text_stays_text(shown, server, runs):
     assert "\u2407" in [show_text(text) for text in HOSTILE]
 
 
+@pytest.mark.slow
 def test_image_run_shows_patches_and_the_picture_with_the_patch_framed(shown, server, runs):
     shown.open(f"{server}?run=picture&map=pca&view=head&layer=1&head=0&token=22&kind=query")
     shown.painted("patches")
@@ -195,6 +198,7 @@ def test_what_is_missing_is_said_in_a_sentence(shown, server, name, words):
     shown.assert_until(lambda: shown.text(".banner"), lambda text: words in text)
 
 
+@pytest.mark.slow
 def test_the_canvas_is_described_in_words(shown, server):
     shown.open(f"{server}?run=text&map=pca").painted("wall-image")
     label = shown.page.get_by_role("img").first.get_attribute("aria-label")

@@ -44,6 +44,7 @@ def test_a_heat_has_the_run_s_weights_and_a_click_chooses_a_patch(shown, server,
     shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Layer 1 · Head 1")
 
 
+@pytest.mark.slow
 def test_arrows_are_the_run_s_weights_and_the_address_restores_them(shown, server, run):
     def drawn():
         return shown.assert_until(lambda: shown.data("image-arrows", "x0"), bool)
@@ -99,6 +100,7 @@ def test_the_grid_opens_an_image(shown, server, run):
     shown.assert_until(lambda: shown.text(".title"), lambda text: "Image of sequence 5" in text)
 
 
+@pytest.mark.slow
 def test_a_text_run_does_not_offer_images(shown, server):
     shown.open(f"{server}?run=text&map=pca&view=image&layer=2").painted("wall-image")
     tabs = shown.page.get_by_role("tab").all_inner_texts()

@@ -1,5 +1,7 @@
 """The model view in a browser: keys and clicks on its tiles, and only some layers and heads."""
 
+import pytest
+
 
 def test_keys_and_clicks_open_heads(shown, server):
     shown.open(f"{server}?run=text&view=model&only_heads=1-3").painted("model-image")
@@ -20,6 +22,7 @@ def test_keys_and_clicks_open_heads(shown, server):
     assert shown.errors == []
 
 
+@pytest.mark.slow
 def test_fields_of_the_side_bar_choose_layers_and_heads(shown, server):
     shown.open(f"{server}?run=text&view=model").painted("model-image")
     shown.page.get_by_label("Layers", exact=True).fill("1")

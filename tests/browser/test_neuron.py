@@ -16,6 +16,7 @@ def text_run(runs):
     return RunDirectory(runs["text"])
 
 
+@pytest.mark.slow
 def test_a_thumbnail_names_its_pair_and_opens_its_head(shown, server, text_run):
     token = text_run.token_slice(SEQUENCE).start
     shown.open(f"{server}?run=text&map=pca&view=model&token={token}").painted("model-image")

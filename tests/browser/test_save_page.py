@@ -55,6 +55,7 @@ def test_an_svg_has_the_marks_lines_and_words_of_what_is_seen(head):
     assert b"<script" not in content
 
 
+@pytest.mark.slow
 def test_pictures_carry_legend_and_caption(shown, server, runs):
     run = RunDirectory(runs["text"])
     shown.open(f"{server}?run=text&map=pca&color=data:label").painted("wall-image")
@@ -82,6 +83,7 @@ def test_pictures_carry_legend_and_caption(shown, server, runs):
         assert (np.abs(below.astype(int) - color).sum(axis=1) == 0).any()
 
 
+@pytest.mark.slow
 def test_a_saved_wall_names_its_heads(shown, server, offline, runs):
     run = RunDirectory(runs["text"])
     shown.open(f"{server}?run=text&map=pca").painted("wall-image")
@@ -100,6 +102,7 @@ def test_a_saved_wall_names_its_heads(shown, server, offline, runs):
     assert f"{run.num_tokens}" in page.text(".swatches")
 
 
+@pytest.mark.slow
 def test_the_link_restores_what_is_shown(head):
     head.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     head.page.get_by_role("button", name="Copy link").click()
@@ -107,6 +110,7 @@ def test_the_link_restores_what_is_shown(head):
     assert "view=head&layer=1&head=2&token=5" in head.page.evaluate("navigator.clipboard.readText()")
 
 
+@pytest.mark.slow
 def test_a_page_without_its_condition_is_a_sentence(shown, server):
     shown.open(f"{server}?run=text&map=pca").painted("wall-image")
     shown.page.get_by_text("Save", exact=True).click()

@@ -58,7 +58,7 @@ def test_a_box_selects_what_lies_in_it_shift_adds_and_escape_clears(opened):
     np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(both))
     shown.page.keyboard.press("Escape")
     shown.assert_until(lambda: shown.page.locator(".counted").is_visible(), lambda visible: not visible)
-    assert "view=head" in shown.page.url
+    shown.goes_to("view=head")
 
 
 def test_a_lasso_lights_its_points_on_the_wall_too(opened):
@@ -72,6 +72,7 @@ def test_a_lasso_lights_its_points_on_the_wall_too(opened):
     assert len(grey) - grey.count("#9e9e9e") == inside.sum()
 
 
+@pytest.mark.slow
 def test_a_second_map_lights_the_point_under_the_pointer(opened, server):
     shown, _, points = opened
     shown.open(f"{server}?run=text&map=pca&compare=umap&view=head&layer=1&head=2").painted("dots")

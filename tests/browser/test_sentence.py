@@ -1,6 +1,7 @@
 """The sentence view in a browser: squares, pointer, clicks and the address, read back from the page."""
 
 import numpy as np
+import pytest
 
 from attnviz.store import RunDirectory
 from tests.browser.conftest import Shown
@@ -63,6 +64,7 @@ def test_weights_on_the_page_are_those_of_the_run(shown, server, runs):
     assert other.errors == []
 
 
+@pytest.mark.slow
 def test_a_run_without_maps_has_sentences_and_a_mean(shown, server, runs):
     run = RunDirectory(runs["unmapped"])
     shown.open(f"{server}?run=unmapped&view=sentence&layer=1&sentence_scope=mean&sentence_form=matrix&sentence_heads=3")

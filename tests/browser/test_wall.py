@@ -75,6 +75,7 @@ def test_the_summary_counts_what_is_shown_after_each_change(shown, server, text_
     assert shown.text(".summary").endswith("coloured by special / punctuation. Bars show trustworthiness.")
 
 
+@pytest.mark.slow
 def test_the_summary_follows_to_another_run_though_a_token_was_chosen(shown, server, text_run):
     shown.open(f"{server}?run=text&map=pca&token=3").painted("wall-image")
     summed(shown, len(text_run.tokens))
@@ -85,6 +86,7 @@ def test_the_summary_follows_to_another_run_though_a_token_was_chosen(shown, ser
     )
 
 
+@pytest.mark.slow
 def test_a_tile_tells_how_faithful_the_map_is_to_its_head(shown, server, text_run):
     shown.open(f"{server}?run=text&map=pca").painted("wall-image")
     trust = float(text_run.scores("pca").loc[(1, 2), "trustworthiness"])
@@ -97,6 +99,7 @@ def test_a_tile_tells_how_faithful_the_map_is_to_its_head(shown, server, text_ru
         shown.assert_until(lambda: shown.data("tip", "text"), lambda text: not text)
 
 
+@pytest.mark.slow
 def test_a_pattern_is_searched_in_tokens_and_labels_and_a_bad_one_is_said(shown, server, text_run):
     shown.open(f"{server}?run=text&map=pca&search=^s.*n$&how=regex").painted("wall-image")
     count = int(text_run.tokens["text"].str.contains("^s.*n$").sum())
@@ -158,6 +161,7 @@ def test_one_window_moves_in_all_tiles(shown, server):
     shown.assert_until(lambda: shown.page.url, lambda url: "near_" not in url)
 
 
+@pytest.mark.slow
 def test_a_sequence_is_found_in_the_table_and_opened(shown, server, text_run):
     shown.open(f"{server}?run=text&map=pca&view=sequences")
     field = shown.page.get_by_placeholder("text, reference, label…")
@@ -169,6 +173,7 @@ def test_a_sequence_is_found_in_the_table_and_opened(shown, server, text_run):
     shown.assert_until(lambda: shown.page.url, lambda url: f"token={token}" in url and "view=head" in url)
 
 
+@pytest.mark.slow
 def test_the_table_sorts_over_all_pages(shown, server, text_run):
     shown.open(f"{server}?run=text&map=pca&view=sequences")
     shown.page.locator(".tabulator-col", has_text="Tokens").click()
@@ -189,6 +194,7 @@ def test_the_table_shows_hostile_labels_as_they_are(shown, server):
     assert shown.page.evaluate("window.hacked") is None
 
 
+@pytest.mark.slow
 def test_the_whole_wall_stays_in_sight_as_the_page_changes_its_size_until_one_moves_it(shown, server):
     limits = """() => { const {x_range, y_range} = [...Bokeh.documents[0]._all_models.values()].find((m) => m.name === 'wall')
       return [x_range.start, x_range.end, y_range.start, y_range.end] }"""
