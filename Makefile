@@ -2,8 +2,8 @@
 PYTHON ?= python3
 PORT ?= 5006
 BIN := .venv/bin
-# Two processes of one thread each; the tests of a file share what they make.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+# Two processes of one thread each (where numba takes more, it gives torch more too); the tests of a file share what they make.
+PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 export HF_HUB_OFFLINE = 1
 
 .PHONY: setup demo test test-all lint bench clean

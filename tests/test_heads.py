@@ -49,6 +49,7 @@ def test_the_result_depends_on_neither_the_workers_nor_the_other_heads():
     assert all(one[2][method] == here[-1][2][method] for one, method in zip(alone, methods, strict=True))
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bytes_as_one_after_the_other():
     here = [fingerprint(r) for r in map_heads(HEADS, work("umap", "tsne"))]
     assert [fingerprint(r) for r in map_heads(HEADS, work("umap", "tsne"), workers=2)] == here

@@ -197,6 +197,7 @@ def test_blocks_hold_every_point_once(total):
     assert (np.sort(arrange(cloud(total, 3))) == np.arange(total)).all()
 
 
+@pytest.mark.slow
 def test_a_read_only_package_is_compiled_into_the_users_cache(tmp_path):
     package = tmp_path / "library" / "attnviz"
     shutil.copytree(Path(attnviz.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -32,9 +32,9 @@ def in_order() -> Iterator[None]:
         document.unhold()
 
 
-def soon(act: Callable[..., object], *given: object) -> None:
+def soon(act: Callable[..., object], *given: object, **named: object) -> None:
     """Call ``act`` as soon as the document's lock can be had, ``in_order``."""
-    pn.state.execute(lambda: in_order()(act)(*given), schedule=True)
+    pn.state.execute(lambda: in_order()(act)(*given, **named), schedule=True)
 
 
 class Acts:

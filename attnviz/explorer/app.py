@@ -220,8 +220,12 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         if location is None:
             return
         self.state.restore(location.search)
-        self.state.param.watch(lambda *events: location.param.update(search=self.state.address()), list(State.ADDRESS))
-        location.search = self.state.address()
+
+        def tell() -> None:
+            location.search = self.state.address()
+
+        follow(self.state, State.ADDRESS, act=tell)
+        tell()
 
 
 def _html(name: str) -> pn.pane.HTML:

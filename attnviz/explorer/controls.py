@@ -158,7 +158,7 @@ class Segments(pn.custom.JSComponent, WidgetBase):  # type: ignore[misc]  # pane
     def _handle_msg(self, msg: Any) -> None:
         values = list(self._choices.values())
         if isinstance(msg, int) and 0 <= msg < len(values):
-            self.value = values[msg]
+            soon(self.param.update, value=values[msg])
 
 
 def tick(state: State, name: str, label: str = "") -> Tick:

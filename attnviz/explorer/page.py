@@ -26,6 +26,6 @@ class Page(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no u
 
     def _handle_msg(self, msg: Any) -> None:
         if msg == "drawn?":
-            pn.state.execute(lambda: self._send_msg("drawn"), schedule=True)  # after whatever is to be drawn
+            soon(self._send_msg, "drawn")  # after whatever is to be drawn
         elif callable(self.key):
             soon(self.key, str(msg))

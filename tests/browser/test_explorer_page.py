@@ -69,6 +69,7 @@ def test_clicking_a_point_shows_the_attention_that_the_run_holds(shown, server, 
     assert len(shown.data("lines", "x0")) == (weights[position] >= 0.05).sum()
 
 
+@pytest.mark.slow
 def test_a_decoder_token_under_cross_attention_shows_its_partners_of_the_encoder(shown, server, runs):
     run = RunDirectory(runs["pair"])
     shown.open(f"{server}?run=pair&map=pca&view=head&layer=5&head=1").painted("dots")
@@ -95,6 +96,7 @@ def test_a_decoder_token_under_cross_attention_shows_its_partners_of_the_encoder
     shown.goes_to(f"token={token}")
 
 
+@pytest.mark.slow
 def test_search_counts_matches_and_the_address_brings_them_back(shown, server, text_run):
     shown.open(f"{server}?run=text").painted("wall-image")
     field = shown.page.get_by_placeholder("token…")

@@ -137,6 +137,7 @@ def test_help_opens_by_key_takes_the_focus_and_gives_it_back(shown, server):
     dialog.wait_for(state="hidden")
 
 
+@pytest.mark.slow
 def test_keys_change_views_theme_and_drag_but_not_while_typing(shown, server):
     shown.open(at(server, "all"))
     settled(shown)
