@@ -145,7 +145,7 @@ class Shown:
         }"""
         return self.page.evaluate(code, [name, column])
 
-    def assert_until(self, read, wanted, seconds=8):
+    def assert_until(self, read, wanted, seconds=20):
         """Read until ``wanted(value)`` holds, and return the value."""
         end = time.monotonic() + seconds
         while not wanted(value := read()):
