@@ -16,20 +16,14 @@ __all__ = ["Acts", "in_order", "soon"]
 
 @contextmanager
 def in_order() -> Iterator[None]:
-    """Send what the body changes in the order of the changes. Needs the document's lock.
+    """Send what the body changes as one message, in the order of the changes. Needs the document's lock.
 
-    Panel writes its own changes past Bokeh's, which wait for the lock, or after them while the line is busy. So a change could
-    come before the figure that it changes, and the browser refused it. What is held back goes one way, all of it.
+    Bokeh's changes wait until the lock is given back, Panel writes its own at once, or later while the line is busy. So a change
+    could come before the figure that it changes, and the browser refused it. Sent one by one, all Bokeh's way, they came in
+    order, but a click took 386 ms instead of 337: the page is laid out again after each (2 shared cores, 2026-11-21).
     """
-    document = pn.state.curdoc
-    if document is None or document.session_context is None or document.callbacks.hold_value:
+    with pn.io.hold(policy="collect"):
         yield
-        return
-    document.hold("collect")
-    try:
-        yield
-    finally:
-        document.unhold()
 
 
 def soon(act: Callable[..., object], *given: object, **named: object) -> None:

@@ -31,6 +31,10 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self.state = state
         self._facts = pn.pane.HTML(stylesheets=sheet(), css_classes=["card"])
         self._numbers = pn.pane.HTML(stylesheets=sheet(), css_classes=["card"])
+        self._exchange: Exchange | None = None
+        follow(
+            state, WATCHED, act=self._tell
+        )  # before the other panels, and in a message of its own: words are read first
         self._pictures: list[Picture | Sentence] = [Picture(state), Sentence(state)]
         self._sheets = [pn.Column(shown, css_classes=["sheet"], stylesheets=sheet()) for shown in self._pictures]
         shown = (
@@ -42,14 +46,17 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             self._sheets[1],
         )
         self._box = pn.Column(*shown, css_classes=["beside"], stylesheets=sheet())
-        follow(state, WATCHED, act=self._show)
-        attempt(state, act=self._show)
+        follow(state, WATCHED, act=self._picture)
+        attempt(state, act=self._tell)
+        attempt(state, act=self._picture)
 
     def __panel__(self) -> pn.viewable.Viewable:
         """Return the panel."""
         return self._box
 
-    def _show(self) -> None:
+    def _tell(self) -> None:
+        """Say what is chosen and what it attends to."""
+        self._exchange = None
         if self.state.view != "head":
             return
         token, kind = self.state.token, self.state.kind_here
@@ -57,19 +64,17 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         if token is None or kind is None:
             sentence = HINT if token is None else describe_absence(self.state.directory, self.state.layer, token)
             self._facts.object = markup.note(sentence)
-            self._show_pictures(None)
             return
         self._facts.object = markup.facts(self.state.directory, token, kind, self._norm(token, kind))
-        exchange = self._exchange(token)
-        if exchange is not None:
-            self._numbers.object = self._table(exchange, token, kind)
-        self._show_pictures(exchange)
+        self._exchange = self._read(token)
+        if self._exchange is not None:
+            self._numbers.object = self._table(self._exchange, token, kind)
 
     def _norm(self, token: int, kind: str) -> float:
         vectors = self.state.directory.vectors(self.state.layer, self.state.head, slice(token, token + 1))
         return float((vectors.query_norm if kind == "query" else vectors.key_norm)[0])
 
-    def _exchange(self, token: int) -> Exchange | None:
+    def _read(self, token: int) -> Exchange | None:
         """Return the attention over a token's sequence; where a layer's cannot be rebuilt, say so instead of numbers."""
         run = self.state.directory
         try:
@@ -97,8 +102,11 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         special = float(exchange.weights(place, kind)[run.tokens["is_special"].to_numpy()[tokens]].sum())
         return markup.partners(rows, rest, kind, special=special, sink=exchange.sink(place, kind))
 
-    def _show_pictures(self, exchange: Exchange | None) -> None:
-        token, kind = self.state.token, self.state.kind_here
+    def _picture(self) -> None:
+        """Show the patch and the sentence of what is chosen."""
+        if self.state.view != "head":
+            return
+        token, kind, exchange = self.state.token, self.state.kind_here, self._exchange
         for shown, sheet_of in zip(self._pictures, self._sheets, strict=True):
             if exchange is None or token is None or kind is None:
                 sheet_of.visible = False
