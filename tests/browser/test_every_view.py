@@ -155,7 +155,7 @@ def test_a_text_run(shown, walked):
     shown.open(f"{shown.page.url}&token={token}")
     from_all_thumbnails_into_a_head(shown, walk, token)
     down_to_the_numbers(shown, walk, token)
-    shown.goes_to(f"map=pca&view=neuron&layer={LAYER}&head={HEAD}&token={token}")
+    assert shown.goes_to(f"map=pca&view=neuron&layer={LAYER}&head={HEAD}&token={token}")
 
 
 def test_an_image_run(shown, walked):
@@ -172,4 +172,4 @@ def test_an_image_run(shown, walked):
     shown.assert_until(lambda: shown.data("image-marks", "text"), lambda text: f"{row[0] * 100:.1f} %" in text[0])
     from_all_thumbnails_into_a_head(shown, walk, first + 7)
     down_to_the_numbers(shown, walk, first + 7)
-    shown.goes_to(f"map=pca&view=neuron&layer={LAYER}&head={HEAD}&token={first + 7}")
+    assert shown.goes_to(f"map=pca&view=neuron&layer={LAYER}&head={HEAD}&token={first + 7}")
