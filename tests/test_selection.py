@@ -217,8 +217,9 @@ def test_escape_clears_the_selection_before_it_leaves_the_head(paths):
     explorer = Explorer(paths)
     explorer.state.param.update(view="head")
     explorer.state.choose(np.array([3]))
-    assert explorer._clear.visible
+    assert not explorer._clear.idle
     explorer._press("Escape")
+    assert explorer._clear.idle
     assert (len(explorer.state.selected), explorer.state.view) == (0, "head")
     explorer._press("Escape")
     assert explorer.state.view == "all"

@@ -158,8 +158,9 @@ def test_a_token_without_a_point_is_said_in_a_sentence_and_stays_selected(explor
     sentence = describe_absence(runs["pair"], 2, token)
     assert "has queries and keys of decoder" in sentence
     assert sentence in shown.summary()
-    assert markup.note(sentence) == beside(explorer)[0].object
-    assert [item.visible for item in beside(explorer)] == [True, False, False, False]
+    facts, numbers, *pictures = beside(explorer)
+    assert (facts.object, numbers.object) == (markup.note(sentence), "")
+    assert not any(picture.visible for picture in pictures)
     assert shown._figure.lines.data["x0"] == []
 
 

@@ -20,7 +20,7 @@ def in_order() -> Iterator[None]:
 
     Bokeh's changes wait until the lock is given back, Panel writes its own at once, or later while the line is busy. So a change
     could come before the figure that it changes, and the browser refused it. Sent one by one, all Bokeh's way, they came in
-    order, but a click took 386 ms instead of 337: the page is laid out again after each (2 shared cores, 2026-11-21).
+    order, but a click took 386 ms instead of 337: the page was laid out again after each (2 shared cores, 2026-11-21).
     """
     with pn.io.hold(policy="collect"):
         yield

@@ -91,7 +91,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._banner = pn.pane.HTML("", css_classes=["banner"], stylesheets=sheet(), visible=False)
         self._plates = {name: box("plate framed" if view.framed else "plate") for name, view in self._views.items()}
         self._beside = Beside(self.state).__panel__()
-        self._stage = box("stage", self._banner, *self._plates.values(), self._beside)
+        self._stage = box("stage", self._banner, *self._plates.values())
         moves = zip(MOVES.items(), STEPS.values(), strict=True)
         arrows = [
             button(sign, self._mover(step), f"{name}, or the arrow key.", label=name) for (sign, name), step in moves
@@ -157,7 +157,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._title.object = markup.heading(*self._heading())
         self._chips.object = markup.chips(self._scores()) if on_head else ""
         self._moves.visible = state.view in ("head", "neuron", "image")
-        self._clear.visible = state.token is not None or len(state.selected) > 0
+        self._clear.idle = state.token is None and not len(state.selected)
         summary = self._views[state.view].summary()
         self._summary.object = markup.line(summary)
         self._page.param.update(paper=THEMES[state.theme].page, summary=summary)
@@ -186,6 +186,8 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             if plate.visible and not len(plate):
                 plate.append(self._views[name])  # what nobody has looked at is neither sent nor laid out
         self._beside.visible = not sentence and state.view == "head"
+        if self._beside.visible and self._beside not in self._stage.objects:
+            self._stage.append(self._beside)
         self._stage.css_classes = ["stage", "split"] if self._beside.visible else ["stage"]
 
     def _heading(self) -> tuple[str, str]:

@@ -30,11 +30,11 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         super().__init__()
         self.state = state
         self._facts = pn.pane.HTML(stylesheets=sheet(), css_classes=["card"])
-        self._numbers = pn.pane.HTML(stylesheets=sheet(), css_classes=["card"])
+        self._numbers = pn.pane.HTML(stylesheets=sheet(), margin=0)
         self._exchange: Exchange | None = None
-        follow(
-            state, WATCHED, act=self._tell
-        )  # before the other panels, and in a message of its own: words are read first
+        # Words are there first, in a message of their own; then pictures; then the lists of the panels below.
+        follow(state, WATCHED, act=self._tell)
+        follow(state, WATCHED, act=self._picture)
         self._pictures: list[Picture | Sentence] = [Picture(state), Sentence(state)]
         self._sheets = [pn.Column(shown, css_classes=["sheet"], stylesheets=sheet()) for shown in self._pictures]
         shown = (
@@ -46,7 +46,6 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             self._sheets[1],
         )
         self._box = pn.Column(*shown, css_classes=["beside"], stylesheets=sheet())
-        follow(state, WATCHED, act=self._picture)
         attempt(state, act=self._tell)
         attempt(state, act=self._picture)
 
@@ -55,35 +54,34 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         return self._box
 
     def _tell(self) -> None:
-        """Say what is chosen and what it attends to."""
-        self._exchange = None
+        """Say what is chosen and what it attends to. Only texts change: they are seen before the page is laid out anew."""
+        self._exchange, numbers = None, ""
         if self.state.view != "head":
             return
         token, kind = self.state.token, self.state.kind_here
-        self._numbers.visible = kind is not None
         if token is None or kind is None:
             sentence = HINT if token is None else describe_absence(self.state.directory, self.state.layer, token)
-            self._facts.object = markup.note(sentence)
-            return
-        self._facts.object = markup.facts(self.state.directory, token, kind, self._norm(token, kind))
-        self._exchange = self._read(token)
-        if self._exchange is not None:
-            self._numbers.object = self._table(self._exchange, token, kind)
+            facts = markup.note(sentence)
+        else:
+            facts = markup.facts(self.state.directory, token, kind, self._norm(token, kind))
+            numbers = self._read(token, kind)
+        self._facts.object, self._numbers.object = facts, numbers
 
     def _norm(self, token: int, kind: str) -> float:
         vectors = self.state.directory.vectors(self.state.layer, self.state.head, slice(token, token + 1))
         return float((vectors.query_norm if kind == "query" else vectors.key_norm)[0])
 
-    def _read(self, token: int) -> Exchange | None:
-        """Return the attention over a token's sequence; where a layer's cannot be rebuilt, say so instead of numbers."""
+    def _read(self, token: int, kind: str) -> str:
+        """Read the attention over a token's sequence; return it in numbers, or why a layer's cannot be rebuilt."""
         run = self.state.directory
+        sequence = int(run.tokens["sequence_id"].iloc[token])
         try:
-            return read_exchange(run, self.state.layer, self.state.head, int(run.tokens["sequence_id"].iloc[token]))
+            self._exchange = read_exchange(run, self.state.layer, self.state.head, sequence)
         except DatasetError as error:
             if run.layers[self.state.layer].rebuilt:
                 raise
-            self._numbers.object = markup.note(str(error))
-            return None
+            return markup.card(markup.note(str(error)))
+        return markup.card(self._table(self._exchange, token, kind))
 
     def _table(self, exchange: Exchange, token: int, kind: str) -> str:
         run = self.state.directory

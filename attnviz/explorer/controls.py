@@ -90,12 +90,12 @@ PRESS = """
 export function render({model}) {
   const box = document.createElement('button')
   const draw = () => {
-    Object.assign(box, {type: 'button', textContent: model.text, title: model.description})
+    Object.assign(box, {type: 'button', textContent: model.text, title: model.description, disabled: model.idle})
     box.setAttribute('aria-label', model.label || model.text)
     model.expanded == null ? box.removeAttribute('aria-expanded') : box.setAttribute('aria-expanded', model.expanded)
   }
   box.onclick = () => model.send_msg('press')
-  for (const name of ['text', 'label', 'description', 'expanded']) model.on(name, draw)
+  for (const name of ['text', 'label', 'description', 'expanded', 'idle']) model.on(name, draw)
   draw()
   return box
 }
@@ -109,6 +109,7 @@ class Press(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no 
     label = param.String(default="", doc="What it is called, where that is a sign")
     description = param.String(default="")
     expanded = param.Boolean(default=None, allow_None=True, doc="Whether what it opens is open")
+    idle = param.Boolean(default=False, doc="Whether there is nothing to press it for")
     act = param.Callable(default=None)
 
     _esm = PRESS

@@ -13,6 +13,7 @@ from attnviz.views.coloring import BINS
 
 __all__ = [
     "brand",
+    "card",
     "chips",
     "facts",
     "heading",
@@ -54,6 +55,11 @@ def line(sentence: str) -> str:
 def chips(phrases: list[str]) -> str:
     """Return short facts side by side."""
     return "".join(f'<span class="chip">{escape(phrase)}</span>' for phrase in phrases)
+
+
+def card(html: str) -> str:
+    """Return a part of a panel that stands out."""
+    return f'<div class="card">{html}</div>'
 
 
 def note(sentence: str) -> str:

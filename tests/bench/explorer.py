@@ -69,11 +69,16 @@ WATCH = """
       source.change.connect(told)
     }
   })
-  window.words = (pattern) => {
-    const read = () => [...Bokeh.documents[0]._all_models.values()].map((m) => m.text ?? '').filter((t) => pattern.test(t))
-    const before = read().join()
+  window.sentence = (pattern) => {  // the words beside the point, and the lines of its sentence: both have to be new
+    const models = [...Bokeh.documents[0]._all_models.values()]
+    const read = () => models.map((m) => m.text ?? '').filter((t) => pattern.test(t)).join()
+    const lines = () => models.filter((m) => m.name === 'weights').map((m) => m.data)
+    const was = {words: read(), lines: lines()}
     window.awaited((done) => {
-      const told = () => { const now = read().join(); now && now !== before ? done() : requestAnimationFrame(told) }
+      const told = () => {
+        const words = read(), late = lines().every((data, i) => data === was.lines[i])
+        words && words !== was.words && !late ? done() : requestAnimationFrame(told)
+      }
       told()
     })
   }
@@ -276,14 +281,14 @@ def handled(page: Page) -> list[float]:
 
 
 def clicks(page: Page, *, clear: bool) -> list[float]:
-    """Click points of a head; return the seconds until the side panel tells their sequences."""
+    """Click points of a head; return the seconds until their sentences are drawn beside the map, with their weights in words."""
     spent = []
     for turn in range(12):
         x, y = 700 + 13 * turn, 420 + 7 * turn
         page.mouse.move(x, y)
         page.wait_for_timeout(300)
-        if (seconds_to_words := click(page, x, y)) is not None:
-            spent.append(seconds_to_words)
+        if (seconds := click(page, x, y)) is not None:
+            spent.append(seconds)
         if clear:
             page.keyboard.press("Escape")
             page.wait_for_timeout(400)
@@ -291,8 +296,8 @@ def clicks(page: Page, *, clear: bool) -> list[float]:
 
 
 def click(page: Page, x: int, y: int) -> float | None:
-    """Return the seconds to the new words, or None where the click met no other point."""
-    page.evaluate("window.words(/This (query|key) (attends to|is attended)/)")
+    """Return the seconds to the new sentence, or None where the click met no other point."""
+    page.evaluate("window.sentence(/This (query|key) (attends to|is attended)/)")
     page.mouse.click(x, y)
     late = page.evaluate("Promise.race([window.answer, new Promise((done) => setTimeout(done, 3000))])")
     return None if late is None else late / 1000

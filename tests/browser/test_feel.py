@@ -44,6 +44,12 @@ WIDEST = f"""() => {{ {DEEP}
     .map((e) => [e.outerHTML.slice(0, 90), e.getBoundingClientRect()]).filter(([, box]) => box.width && box.right > innerWidth + 1)
     .map(([html]) => html)
 }}"""
+LAYOUTS = """() => {
+  const page = Object.values(Bokeh.index.roots ?? Bokeh.index)[0]
+  const layOut = page.update_layout.bind(page)
+  window.layouts = 0
+  page.update_layout = () => { window.layouts += 1; layOut() }
+}"""
 SLOW = """window._send = WebSocket.prototype.send
 WebSocket.prototype.send = function (data) {
   const send = () => window._send.call(this, data)
@@ -93,6 +99,22 @@ def test_every_control_is_reached_by_keyboard(shown, server, view):
         shown.page.keyboard.press("Tab")
         reached.add(shown.page.evaluate(FOCUSED))
     assert [html for number, html in enumerate(controls) if number not in reached] == []
+
+
+def test_a_click_lays_the_page_out_once_for_its_pictures_and_once_for_its_lists(shown, server):
+    """Each time takes some 40 ms, and Bokeh by itself does it after every change: half a click's time."""
+    shown.open(at(server, "head")).painted("dots")
+    first = shown.assert_until(lambda: shown.data("weights", "alpha"), bool)
+    shown.page.keyboard.press("Escape")
+    shown.assert_until(lambda: shown.text(".beside"), lambda text: "Click a point" in text)
+    shown.page.wait_for_timeout(400)
+    shown.page.evaluate(LAYOUTS)
+    place = shown.data("dots", "x")[40], shown.data("dots", "y")[40]
+    shown.page.mouse.click(*shown.at("head", *place))
+    shown.assert_until(lambda: shown.data("weights", "alpha"), lambda seen: seen != first)
+    shown.assert_until(lambda: shown.text(".beside"), lambda text: "Nearest" in text)
+    settled(shown)
+    assert 1 <= shown.page.evaluate("window.layouts") <= 2
 
 
 @pytest.mark.slow
