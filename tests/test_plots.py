@@ -144,6 +144,15 @@ def test_a_tip_turns_away_from_the_edges():
     assert place_tip(["a", "b"], 0.1, 0.1, bounds=(0, 1, 0, 1))["anchor"] == ["bottom_left"]
 
 
+@pytest.mark.parametrize("x", [0.05, 0.45, 0.55, 0.95])
+def test_the_lines_of_a_tooltip_break_where_the_figure_ends(x):
+    line = "while the cat sat on a mat [and] the birds sang of a sea"
+    text = place_tip(["cat", line], x, 0.5, bounds=(0, 1, 0, 1), width=240)["text"][0].split("\n")
+    assert max(map(len, text)) * 6.6 + 32 <= 240 * max(x, 1 - x)
+    assert " ".join(text) == f"cat {line}"
+    assert place_tip(["cat", line], x, 0.5, bounds=(0, 1, 0, 1), width=1200)["text"] == [f"cat\n{line}"]
+
+
 def test_lines_are_as_opaque_as_their_weight_and_the_others_fade():
     frame = pd.DataFrame({"query": [0, 1], "key": [1, 1], "weight": [0.5, 0.8]})
     data = line_data(frame, LIGHT, chosen=("query", 0))

@@ -30,7 +30,7 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         super().__init__()
         self.state = state
         self._facts = pn.pane.HTML(stylesheets=sheet(), css_classes=["card"])
-        self._numbers = pn.pane.HTML(stylesheets=sheet(), margin=0)
+        self._numbers = pn.pane.HTML(stylesheets=sheet(), sizing_mode="stretch_width", margin=0)
         self._exchange: Exchange | None = None
         # Words are there first, in a message of their own; then pictures; then the lists of the panels below.
         follow(state, WATCHED, act=self._tell)

@@ -252,7 +252,9 @@ class HeadMap(View):
         place_x, place_y = map(float, self._placed[row])
         self._light(row)
         self._tell(row)
-        self._figure.tip.data = place_tip(lines, place_x, place_y, bounds=self._wires.window.bounds)
+        self._figure.tip.data = place_tip(
+            lines, place_x, place_y, bounds=self._wires.window.bounds, width=self._wires.window.width
+        )
 
     def _nearest(self, x: float, y: float) -> int | None:
         """Return the shown point next to a place; the chosen sequence's points are preferred."""

@@ -196,7 +196,9 @@ class ImageGrid:
         if place is None or self.wires is None or self.wires.window is None:
             self._leave()
             return
-        self._figure.tip.data = place_tip(self._words(place, x, y), x, y, bounds=self.wires.window.bounds)
+        self._figure.tip.data = place_tip(
+            self._words(place, x, y), x, y, bounds=self.wires.window.bounds, width=self.wires.window.width
+        )
 
     def _words(self, place: int, x: float, y: float) -> list[str]:
         run, heat = self.state.directory, self._heats[place]

@@ -191,7 +191,9 @@ class OneImage:
             self._pointed = found
             self._lines = self._words(*found)
             self._frame(self._figure.lit, *found)
-        self._figure.tip.data = place_tip(self._lines, x, y, bounds=self.wires.window.bounds)
+        self._figure.tip.data = place_tip(
+            self._lines, x, y, bounds=self.wires.window.bounds, width=self.wires.window.width
+        )
 
     def _words(self, token: int, kind: str) -> list[str]:
         run, state, image = self.state.directory, self.state, self._image

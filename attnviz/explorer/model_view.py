@@ -76,7 +76,7 @@ class ModelView(Tiles):
         name = layer_name(self.state.directory.layers[own.layer])
         lines = [f"{name} · Head {own.head}", *self._pair(tile, x, y)]
         self._figure.frame.data = {"x": [own.center[0]], "y": [own.center[1]]}
-        self._figure.tip.data = place_tip(lines, x, y, bounds=self._wires.window.bounds)
+        self._figure.tip.data = place_tip(lines, x, y, bounds=self._wires.window.bounds, width=self._wires.window.width)
 
     def _pair(self, tile: int, x: float, y: float) -> list[str]:
         """Return what is under a place of a tile in words: the model's weight, and where pixels are means, the mean too."""

@@ -179,7 +179,9 @@ class AllHeads(Tiles):
             self._show_token()
         self._figure.frame.data = {"x": self._centers[[tile], 0], "y": self._centers[[tile], 1]}
         if self._wires is not None and self._wires.window is not None:
-            self._figure.tip.data = place_tip(lines, x, y, bounds=self._wires.window.bounds)
+            self._figure.tip.data = place_tip(
+                lines, x, y, bounds=self._wires.window.bounds, width=self._wires.window.width
+            )
 
     def _nearest(self, tile: int, x: float, y: float) -> int | None:
         """Return the shown point next to a place in a tile, if it is near: 20,000 points take 0.1 ms without any tree.

@@ -4,6 +4,8 @@ Text from the user's data is written by text glyphs only. They draw characters o
 its titles and labels read TeX, so neither may see a token.
 """
 
+from textwrap import wrap
+
 from bokeh.core.properties import value
 from bokeh.models import (
     ColumnDataSource,
@@ -21,6 +23,7 @@ from attnviz.plots.theme import FONT, Theme
 __all__ = ["add_image", "add_tip", "blank_figure", "place_tip"]
 
 Bounds = tuple[float, float, float, float]
+CHARACTER = 6.6  # pixels that one takes in a tooltip, on average
 
 
 def blank_figure(name: str, bounds: Bounds, *, fill: str, move: bool = True) -> figure:
@@ -77,10 +80,21 @@ def add_tip(plot: figure, theme: Theme) -> ColumnDataSource:
     return source
 
 
-def place_tip(lines: list[str], x: float, y: float, *, bounds: Bounds) -> dict[str, list[object]]:
-    """Return the data of a tooltip at a place, on the side where the window has room."""
+def place_tip(
+    lines: list[str], x: float, y: float, *, bounds: Bounds, width: int | None = None
+) -> dict[str, list[object]]:
+    """Return the data of a tooltip at a place, on the side where the window has room; lines break if its ``width`` is known.
+
+    Parameters
+    ----------
+    bounds, width
+        What the figure shows, ``(x0, x1, y0, y1)``, and how many pixels wide it is.
+    """
     x0, x1, y0, y1 = bounds
     right, low = x > (x0 + x1) / 2, y < (y0 + y1) / 2
+    if width:
+        room = width * max(x - x0, x1 - x) / (x1 - x0) - 32  # but for the padding and the way to the point
+        lines = [part for line in lines for part in wrap(line, max(12, int(room / CHARACTER)))]
     anchor = f"{'bottom' if low else 'top'}_{'right' if right else 'left'}"
     return {
         "x": [x],
