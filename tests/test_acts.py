@@ -84,3 +84,17 @@ def test_an_act_that_fails_does_not_keep_the_others_from_running(session, queue)
         except RuntimeError:
             session.told.append("failed")
     assert session.told == [0, "failed", "after"]
+
+
+@pytest.mark.parametrize("served", [True, False])
+def test_what_comes_last_also_runs_after_acts_that_were_registered_later(queue, monkeypatch, served):
+    """Without a server nothing waits: there the changes themselves have to be followed in this order."""
+    if not served:
+        monkeypatch.setattr(pn.state, "execute", lambda act, schedule: act())
+    made, done = Session(), []
+    made.acts = Acts()
+    follow(made, ["picture"], act=lambda: done.append("told"), last=True)
+    follow(made, ["picture"], act=lambda: done.append("drawn"))
+    made.picture = 1
+    run_all(queue)
+    assert done == ["drawn", "told"]

@@ -1,7 +1,7 @@
 """What a session has still to do after changes: each act once, in the order in which the acts were registered.
 
-Parameters that change together announce themselves in an order of their own. What tells what is shown is registered after what
-shows it, and so never tells of a picture that is about to be drawn anew.
+Parameters that change together announce themselves in an order of their own. What tells what is shown comes last, and so never
+tells of a picture that is about to be drawn anew.
 
 Everything that changes a figure changes it in an act, or in an answer to an event, and both are ``in_order``.
 """
@@ -35,17 +35,17 @@ class Acts:
     """The acts of one session. They run one by one, each with the document's lock, so that the first is seen before the last."""
 
     def __init__(self) -> None:
-        self._acts: list[Callable[[], None]] = []
-        self._due: set[int] = set()
+        self._acts: dict[tuple[bool, int], Callable[[], None]] = {}
+        self._due: set[tuple[bool, int]] = set()
         self._scheduled = False
 
-    def add(self, act: Callable[[], None]) -> Callable[[], None]:
-        """Register an act, after those that are; return what makes it due."""
-        number = len(self._acts)
-        self._acts.append(act)
+    def add(self, act: Callable[[], None], *, last: bool = False) -> Callable[[], None]:
+        """Register an act, after those that are, or after those too that will be; return what makes it due."""
+        place = last, len(self._acts)
+        self._acts[place] = act
 
         def demand() -> None:
-            self._due.add(number)
+            self._due.add(place)
             if not self._scheduled:
                 self._scheduled = True
                 pn.state.execute(self._next, schedule=True)
@@ -54,11 +54,11 @@ class Acts:
 
     def _next(self) -> None:
         """Run the first act that is due, and come back for the next."""
-        number = min(self._due)
-        self._due.remove(number)
+        place = min(self._due)
+        self._due.remove(place)
         try:
             with in_order():
-                self._acts[number]()
+                self._acts[place]()
         finally:
             self._scheduled = bool(self._due)
             if self._scheduled:

@@ -51,6 +51,18 @@ MOVES = {"←": "Previous head", "→": "Next head", "↑": "Layer above", "↓"
 DRAGS = {"m": "move", "b": "box", "l": "lasso"}
 
 
+class _Views(dict[str, View]):
+    """The views of a session that somebody has looked at. Making them all took a tenth of the server's time for a page."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        self._state = state
+
+    def __missing__(self, name: str) -> View:
+        self[name] = VIEWS[name](self._state)
+        return self[name]
+
+
 class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     """The whole page.
 
@@ -71,9 +83,9 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._sync_address()
         self._page = Page(key=self._press, css_classes=["page"], stylesheets=sheet())
         self._sidebar = Sidebar(self.state)
-        self._views = {name: view(self.state) for name, view in VIEWS.items()}
+        self._views = _Views(self.state)
         self._build()
-        follow(self.state, [*State.ADDRESS, "problem", "selection"], act=self._show)
+        follow(self.state, [*State.ADDRESS, "problem", "selection"], act=self._show, last=True)
         attempt(self.state, act=self._show)
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -89,8 +101,8 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             _html(n) for n in ("brand", "title", "chips", "summary")
         )
         self._banner = pn.pane.HTML("", css_classes=["banner"], stylesheets=sheet(), visible=False)
-        self._plates = {name: box("plate framed" if view.framed else "plate") for name, view in self._views.items()}
-        self._beside = Beside(self.state).__panel__()
+        self._plates = {name: box("plate framed" if view.framed else "plate") for name, view in VIEWS.items()}
+        self._beside: pn.viewable.Viewable | None = None
         self._stage = box("stage", self._banner, *self._plates.values())
         moves = zip(MOVES.items(), STEPS.values(), strict=True)
         arrows = [
@@ -175,7 +187,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def _problem(self) -> None:
         state = self.state
         sentence = state.problem
-        if state.map is None and not sentence and self._views[state.view].of_map:
+        if state.map is None and not sentence and VIEWS[state.view].of_map:
             sentence = (
                 f"Run {state.run} has no complete map yet, so there is nothing to see. Make one with `attnviz project`."
             )
@@ -185,10 +197,13 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             plate.visible = not sentence and name == state.view
             if plate.visible and not len(plate):
                 plate.append(self._views[name])  # what nobody has looked at is neither sent nor laid out
-        self._beside.visible = not sentence and state.view == "head"
-        if self._beside.visible and self._beside not in self._stage.objects:
+        split = not sentence and state.view == "head"
+        if split and self._beside is None:
+            self._beside = Beside(state).__panel__()
             self._stage.append(self._beside)
-        self._stage.css_classes = ["stage", "split"] if self._beside.visible else ["stage"]
+        if self._beside is not None:
+            self._beside.visible = split
+        self._stage.css_classes = ["stage", "split"] if split else ["stage"]
 
     def _heading(self) -> tuple[str, str]:
         state = self.state

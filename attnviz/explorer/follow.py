@@ -12,10 +12,10 @@ from attnviz.explorer.state import State
 __all__ = ["attempt", "follow"]
 
 
-def follow(state: State, names: Sequence[str], *, act: Callable[[], None]) -> None:
-    """Call ``act`` after changes of the named parameters; changes that come together call it once."""
-    demand = state.acts.add(lambda: attempt(state, act=act))
-    state.param.watch(lambda *events: demand(), list(names))
+def follow(state: State, names: Sequence[str], *, act: Callable[[], None], last: bool = False) -> None:
+    """Call ``act`` after changes of the named parameters, or ``last`` of all; changes that come together call it once."""
+    demand = state.acts.add(lambda: attempt(state, act=act), last=last)
+    state.param.watch(lambda *events: demand(), list(names), precedence=int(last))  # without a server, acts run at once
 
 
 def attempt(state: State, *, act: Callable[[], None]) -> None:

@@ -29,6 +29,7 @@ class OneHead(HeadMap):
         follow(state, ["map", "compare"], act=self._arrange)
         follow(state, ["view"], act=self._arrive)
         attempt(state, act=self._arrange)
+        attempt(state, act=self._arrive)
 
     def __panel__(self) -> pn.viewable.Viewable:
         """Return the maps with their controls."""

@@ -165,6 +165,6 @@ export function render({model, view}) {
     const known = ['ModelChanged', 'MessageSent'].includes(event.kind)
     if (event.sync && known && !quiet && (!ours || SHORTCUTS.has(event.msg_data?.data))) begin()
   })
-  begin()
+  requestAnimationFrame(() => requestAnimationFrame(begin))  // sizes are sent first: nothing is drawn before the server knows them
   return root
 }

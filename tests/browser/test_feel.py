@@ -223,7 +223,7 @@ def test_a_slow_answer_shows_a_line_that_goes_and_moves_nothing(shown, server):
 @pytest.mark.parametrize("width", some([1280, 1440], 1280))
 def test_the_bar_above_a_head_is_one_row_and_nothing_moves_as_points_are_chosen(shown, server, width):
     shown.page.set_viewport_size({"width": width, "height": 800})
-    shown.open(f"{server}?run=text&map=pca&view=head&layer=1&head=2")
+    shown.open(f"{server}?run=text&map=pca&view=head&layer=1&head=2").painted("dots")
     settled(shown)
     bar, stage = (shown.page.locator(name).first for name in (".one-head .tools", ".stage"))
     heights = bar.evaluate(
