@@ -182,3 +182,17 @@ def test_pictures_are_turned_once_and_patches_are_cut_from_the_right_place():
         assert packed.shape == (28, 28)  # of two pixels, enlarged so that the outline stays thin
         assert (patch[2:-2, 2:-2] == inside).all()
         assert (patch[:2] == [0, 0, 255, 255]).all()
+
+
+def test_a_large_raster_is_summed_in_parts_and_is_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(2, 500, 2)).astype(np.float32)
+    layer = Layer(
+        np.arange(0, 500, 3, np.int32), rng.integers(0, 2, (2, 500), np.uint8), np.eye(3, dtype=np.float32)[:2]
+    )
+    given = {"tiles": np.arange(2, dtype=np.int32), "window": Window(-3, 6, -3, 3, 90, 60), "layers": [layer]}
+    centers = np.array([[0, 0], [3, 0]], np.float32)
+    whole = draw(points, centers, **given)
+    monkeypatch.setattr("attnviz.plots.raster.LARGE", 1)
+    np.testing.assert_array_equal(draw(points, centers, **given), whole)
+    assert np.count_nonzero(whole) > 100
