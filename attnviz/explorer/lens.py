@@ -1,6 +1,7 @@
 """One window for all heads: while it is switched on, dragging and scrolling move what every tile shows instead of the wall.
 
 The browser keeps the window between its messages, so that many turns of a wheel are one change; the state has what was told last.
+What the browser sends says which telling it began from: a drag that is under way when "Reset view" is pressed must not undo it.
 """
 
 from bokeh.models import ColumnDataSource, CustomJS, PanTool, WheelZoomTool
@@ -47,7 +48,7 @@ if (cb_obj.event_name === 'pan') {
 const reach = 0.5 - 0.5 / near.zoom  // so that the window stays on the tile
 near.x = clip(near.x, -reach, reach)
 near.y = clip(near.y, -reach, reach)
-link.next = {x: [near.x], y: [near.y], zoom: [near.zoom]}
+link.next = {x: [near.x], y: [near.y], zoom: [near.zoom], telling: lens.data.telling}
 setTimeout(link.push, 20)
 """
 )
@@ -66,7 +67,7 @@ class Lens:
 
     def __init__(self, plot: figure, centers: FloatArray, state: State) -> None:
         self._plot, self._state = plot, state
-        self._told = ColumnDataSource({"x": [0.0], "y": [0.0], "zoom": [0.0]}, name="lens")
+        self._told = ColumnDataSource({"x": [0.0], "y": [0.0], "zoom": [0.0], "telling": [0]}, name="lens")
         self._on = False
         sent, answered = channel("near")
         tiles = {name: centers[:, axis].tolist() for axis, name in enumerate("xy")}
@@ -78,8 +79,9 @@ class Lens:
 
         @in_order()
         def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
-            x, y, zoom = (round(float(new[name][0]), 5) for name in ("x", "y", "zoom"))
-            state.param.update(near_x=x, near_y=y, near_zoom=zoom)
+            if new["telling"] == self._told.data["telling"]:
+                x, y, zoom = (round(float(new[name][0]), 5) for name in ("x", "y", "zoom"))
+                state.param.update(near_x=x, near_y=y, near_zoom=zoom)
             answered.data = {"n": [answered.data["n"][0] + 1]}
 
         sent.on_change("data", receive)
@@ -100,4 +102,5 @@ class Lens:
         """Let the browser begin anew from the window of the state."""
         state = self._state
         zoom = state.near_zoom if self._on else 0.0
-        self._told.data = {"x": [state.near_x], "y": [state.near_y], "zoom": [zoom]}
+        telling = self._told.data["telling"][0] + 1
+        self._told.data = {"x": [state.near_x], "y": [state.near_y], "zoom": [zoom], "telling": [telling]}

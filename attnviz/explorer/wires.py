@@ -65,6 +65,7 @@ setTimeout(link.push, 10)  // a zoom changes four numbers, one after the other
 """
 )
 POINT = PUSH + "link.next = {x: [cb_obj.x], y: [cb_obj.y]}; setTimeout(link.push, 25)"
+LEFT = "if (to._link) to._link.next = null"  # a place told after it was left would keep its tooltip
 
 
 class Wires:
@@ -145,6 +146,7 @@ def listen(plot: figure, point: Callable[[float, float], None]) -> None:
     """Call ``point`` with the place of the pointer, as often as it can answer."""
     sent, answered = channel("pointer")
     plot.js_on_event("mousemove", CustomJS(args={"to": sent, "answered": answered}, code=POINT))
+    plot.js_on_event(MouseLeave, CustomJS(args={"to": sent}, code=LEFT))
 
     @in_order()
     def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
