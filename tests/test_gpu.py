@@ -171,6 +171,7 @@ def test_a_head_does_not_depend_on_the_others_of_its_layer():
     assert first.scores == alone.scores
 
 
+@pytest.mark.slow  # a second process imports umap-learn
 def test_umap_learn_is_asked_where_it_is_wanted():
     reference = MapSpec("u", "umap", 2, {"engine": "umap-learn", "n_epochs": 11})
     plan = replace(work("pca"), specs=(reference,))

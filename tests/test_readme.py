@@ -24,7 +24,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 LESS = {
     "minilm_docs": [
         "data.source=builtin:sentences",
-        "data.max_tokens=250",
+        "data.max_tokens=120",
         "capture.layers=[0,1,3]",
         "maps.umap.n_epochs=11",
         "maps.attention.n_epochs=11",

@@ -1,6 +1,6 @@
 """A walk by mouse through every view of a text run and of an image run: what is shown is what the model itself computed.
 
-The model's weights come from its own attention, run here without attnviz.
+The model's weights come from its own attention, run here without attnviz. The line is a busy one, where what is late shows.
 """
 
 from types import SimpleNamespace
@@ -173,3 +173,17 @@ def test_an_image_run(shown, walked):
     from_all_thumbnails_into_a_head(shown, walk, first + 7)
     down_to_the_numbers(shown, walk, first + 7)
     assert shown.goes_to(f"map=pca&view=neuron&layer={LAYER}&head={HEAD}&token={first + 7}")
+
+
+def test_a_drag_that_is_under_way_does_not_undo_a_reset(shown, walked):
+    walk = walked["text"]
+    shown.open(f"{walk.address}?run={walk.run.name}&map=pca&local=true&near_zoom=4").painted("wall-image")
+    box = shown.page.get_by_role("button", name="Reset view").bounding_box()
+    shown.page.mouse.move(*shown.at("wall", 0.6, -0.4))
+    shown.page.mouse.down()
+    shown.page.mouse.move(*shown.at("wall", 0.9, -0.4), steps=40)
+    shown.page.mouse.up()
+    shown.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    shown.assert_until(lambda: shown.page.url, lambda url: "near_" not in url)
+    shown.page.wait_for_timeout(1500)  # what is still on its way
+    assert "near_" not in shown.page.url

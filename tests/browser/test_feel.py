@@ -51,9 +51,10 @@ LAYOUTS = """() => {
   page.update_layout = () => { window.layouts += 1; layOut() }
 }"""
 SLOW = """window._send = WebSocket.prototype.send
-WebSocket.prototype.send = function (data) {
-  const send = () => window._send.call(this, data)
-  window.slow ? setTimeout(send, window.slow) : send()
+window._sent = Promise.resolve()
+WebSocket.prototype.send = function (data) {  // in order: the pieces of one message must not mix with another's
+  const wait = new Promise((done) => setTimeout(done, window.slow ?? 0))
+  window._sent = Promise.all([window._sent, wait]).then(() => window._send.call(this, data))
 }"""
 
 

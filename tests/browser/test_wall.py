@@ -3,7 +3,6 @@
 import pytest
 
 from attnviz.store import RunDirectory
-from tests.browser.conftest import serving
 
 
 @pytest.fixture(scope="module")
@@ -160,20 +159,6 @@ def test_one_window_moves_in_all_tiles(shown, server):
     shown.assert_until(lambda: shown.page.url, lambda url: url != zoomed)
     shown.page.get_by_role("button", name="Reset view").click()
     shown.assert_until(lambda: shown.page.url, lambda url: "near_" not in url)
-
-
-def test_a_drag_that_is_under_way_does_not_undo_a_reset(shown, runs):
-    with serving([runs["text"]], busy=True) as address:
-        shown.open(f"{address}?map=pca&local=true&near_zoom=4").painted("wall-image")
-        box = shown.page.get_by_role("button", name="Reset view").bounding_box()
-        shown.page.mouse.move(*shown.at("wall", 0.6, -0.4))
-        shown.page.mouse.down()
-        shown.page.mouse.move(*shown.at("wall", 0.9, -0.4), steps=40)
-        shown.page.mouse.up()
-        shown.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        shown.assert_until(lambda: shown.page.url, lambda url: "near_" not in url)
-        shown.page.wait_for_timeout(1500)  # what is still on its way
-        assert "near_" not in shown.page.url
 
 
 def test_a_tooltip_does_not_outlast_the_pointer(shown, server):
