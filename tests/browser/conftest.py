@@ -125,10 +125,16 @@ class Shown:
         self.errors = []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self._local(request.url))
+        page.on("websocket", self._listen)
+        self._heard = 0.0
 
     def _local(self, url):
         if not url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
             self.errors.append(f"asked for {url}")
+
+    def _listen(self, socket):
+        for way in ("framesent", "framereceived"):
+            socket.on(way, lambda frame: setattr(self, "_heard", time.monotonic()))
 
     def open(self, address):
         self.page.goto(address)
@@ -152,6 +158,19 @@ class Shown:
             assert time.monotonic() < end, f"last seen: {json.dumps(value, default=str)[:600]}"
             self.page.wait_for_timeout(60)
         return value
+
+    def rest(self):
+        """Wait until all that was done is answered and drawn: the line is still, and the page waits for nothing.
+
+        The page asks the server 90 ms after a change whether it has drawn, and shows after 150 ms that it waits.
+        """
+        self.page.wait_for_timeout(60)  # so long Panel holds a change back
+        signs = self.page.locator(".loading, .drawing")
+
+        def still():
+            return time.monotonic() - self._heard > 0.25 and signs.evaluate_all("(all) => all.every((e) => e.hidden)")
+
+        self.assert_until(still, bool)
 
     def goes_to(self, words):
         """Wait until the address has these words, and return it."""

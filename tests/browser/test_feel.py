@@ -65,18 +65,10 @@ def at(server, view, **more):
     return f"{server}?run={run}&map=pca&view={view}&layer=1&head=2&token=12{rest}"
 
 
-def settled(shown):
-    """Wait until nothing is being drawn."""
-    shown.assert_until(
-        lambda: shown.page.locator(".loading, .drawing").evaluate_all("(all) => all.every((e) => e.hidden)"), bool
-    )
-
-
 @pytest.mark.parametrize("view", some(VIEWS, "head"))
 def test_every_control_has_a_name(shown, server, view):
     shown.open(at(server, view))
-    settled(shown)
-    shown.page.wait_for_timeout(400)
+    shown.rest()
     session = shown.page.context.new_cdp_session(shown.page)
     nodes = session.send("Accessibility.getFullAXTree")["nodes"]
     known = [node for node in nodes if not node["ignored"] and node["role"]["value"] in NAMED]
@@ -92,8 +84,7 @@ def test_every_control_has_a_name(shown, server, view):
 @pytest.mark.parametrize("view", some(VIEWS, "sentence"))
 def test_every_control_is_reached_by_keyboard(shown, server, view):
     shown.open(at(server, view))
-    settled(shown)
-    shown.page.wait_for_timeout(400)
+    shown.rest()
     controls = shown.page.evaluate(CONTROLS)
     reached = set()
     for _ in range(len(controls) + 10):
@@ -108,13 +99,13 @@ def test_a_click_lays_the_page_out_once_for_its_pictures_and_once_for_its_lists(
     first = shown.assert_until(lambda: shown.data("weights", "alpha"), bool)
     shown.page.keyboard.press("Escape")
     shown.assert_until(lambda: shown.text(".beside"), lambda text: "Click a point" in text)
-    shown.page.wait_for_timeout(400)
+    shown.rest()
     shown.page.evaluate(LAYOUTS)
     place = shown.data("dots", "x")[40], shown.data("dots", "y")[40]
     shown.page.mouse.click(*shown.at("head", *place))
     shown.assert_until(lambda: shown.data("weights", "alpha"), lambda seen: seen != first)
     shown.assert_until(lambda: shown.text(".beside"), lambda text: "Nearest" in text)
-    settled(shown)
+    shown.rest()
     assert 1 <= shown.page.evaluate("window.layouts") <= 2
 
 
@@ -130,14 +121,14 @@ def test_a_row_and_a_title_of_the_table_do_with_enter_what_a_click_does(shown, s
         lambda: shown.page.locator(".tabulator-col", has_text="Tokens").get_attribute("aria-sort"),
         lambda sort: sort != "none",
     )
-    shown.page.wait_for_timeout(500)
+    shown.rest()
     shown.page.locator(".tabulator-row").nth(3).press("Enter")
     shown.goes_to("view=head")
 
 
 def test_help_opens_by_key_takes_the_focus_and_gives_it_back(shown, server):
     shown.open(at(server, "sentence"))
-    settled(shown)
+    shown.rest()
     before = shown.page.get_by_role("button", name="Reset view")
     before.focus()
     shown.page.keyboard.press("?")
@@ -163,7 +154,7 @@ def test_help_opens_by_key_takes_the_focus_and_gives_it_back(shown, server):
 @pytest.mark.slow
 def test_keys_change_views_theme_and_drag_but_not_while_typing(shown, server):
     shown.open(at(server, "all"))
-    settled(shown)
+    shown.rest()
     shown.page.keyboard.press("2")
     shown.goes_to("view=head")
     shown.page.keyboard.press("t")
@@ -198,7 +189,7 @@ def test_a_first_visit_is_greeted_once(browser, server):
     shown.page.get_by_role("button", name="Got it").click()
     assert card.count() == 0
     shown.open(at(server, "all"))
-    settled(shown)
+    shown.rest()
     assert card.count() == 0
     assert shown.errors == []
     context.close()
@@ -207,7 +198,7 @@ def test_a_first_visit_is_greeted_once(browser, server):
 def test_a_slow_answer_shows_a_line_that_goes_and_moves_nothing(shown, server):
     shown.page.add_init_script(SLOW)
     shown.open(at(server, "head"))
-    settled(shown)
+    shown.rest()
     stage = shown.page.locator(".stage").bounding_box()
     line = shown.page.locator(".drawing")
     shown.page.evaluate("window.slow = 700")
@@ -216,7 +207,7 @@ def test_a_slow_answer_shows_a_line_that_goes_and_moves_nothing(shown, server):
     assert shown.page.locator("body").get_attribute("aria-busy") == "true"
     assert shown.page.locator(".stage").bounding_box() == stage
     shown.page.evaluate("window.slow = 0")
-    settled(shown)
+    shown.rest()
     shown.goes_to("head=3")
     assert shown.page.locator("body").get_attribute("aria-busy") is None
 
@@ -225,7 +216,7 @@ def test_a_slow_answer_shows_a_line_that_goes_and_moves_nothing(shown, server):
 def test_the_bar_above_a_head_is_one_row_and_nothing_moves_as_points_are_chosen(shown, server, width):
     shown.page.set_viewport_size({"width": width, "height": 800})
     shown.open(f"{server}?run=text&map=pca&view=head&layer=1&head=2").painted("dots")
-    settled(shown)
+    shown.rest()
     bar, stage = (shown.page.locator(name).first for name in (".one-head .tools", ".stage"))
     heights = bar.evaluate(
         "(e) => [...e.shadowRoot.children].map((c) => c.getBoundingClientRect()).filter((b) => b.height > 20)"
@@ -234,7 +225,7 @@ def test_the_bar_above_a_head_is_one_row_and_nothing_moves_as_points_are_chosen(
     before = [item.bounding_box() for item in (bar, stage)]
     shown.page.mouse.click(*shown.at("head", *shown.data("dots", "x")[:1], shown.data("dots", "y")[0]))
     shown.goes_to("token=")
-    settled(shown)
+    shown.rest()
     assert [item.bounding_box() for item in (bar, stage)] == before
     assert "Layer 1 · Head 2" in shown.page.get_by_role("heading", level=1).inner_text()
 
@@ -242,11 +233,11 @@ def test_the_bar_above_a_head_is_one_row_and_nothing_moves_as_points_are_chosen(
 @pytest.mark.slow
 def test_what_panel_hides_is_hidden(shown, server):
     shown.open(at(server, "all"))
-    settled(shown)
+    shown.rest()
     assert not shown.page.get_by_role("button", name="Next head").is_visible()
     assert not shown.page.get_by_label("Find a sequence").is_visible()
     shown.open(at(server, "sentence", sentence_scope="mean"))
-    settled(shown)
+    shown.rest()
     assert not shown.page.get_by_role("button", name="Next sequence").is_visible()
     assert not shown.page.get_by_role("button", name="Next head").is_visible()
 
@@ -255,8 +246,7 @@ def test_what_panel_hides_is_hidden(shown, server):
 def test_on_a_phone_nothing_is_cut_off(shown, server, view):
     shown.page.set_viewport_size({"width": 390, "height": 844})
     shown.open(at(server, view))
-    settled(shown)
-    shown.page.wait_for_timeout(300)
+    shown.rest()
     assert shown.page.evaluate(WIDEST) == []
     chosen = shown.page.get_by_role("combobox", name="View")
     assert chosen.evaluate("(e) => e.value") == VIEWS[view]
@@ -270,7 +260,7 @@ def test_on_a_phone_nothing_is_cut_off(shown, server, view):
 def test_on_a_phone_controls_are_folded(shown, server):
     shown.page.set_viewport_size({"width": 390, "height": 844})
     shown.open(at(server, "sentence"))
-    settled(shown)
+    shown.rest()
     matrix, more = (
         shown.page.get_by_role("button", name="Matrix"),
         shown.page.get_by_role("button", name="More controls"),

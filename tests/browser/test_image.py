@@ -89,7 +89,7 @@ def test_the_grid_opens_an_image(shown, server, run):
         lambda: shown.data("grid-names", "text"), lambda names: names and len(names) == 12 and names[5]
     )
     assert names[5] == "5 · label 2"
-    shown.page.wait_for_timeout(600)  # it is laid out for the canvas once its size is known
+    shown.rest()  # it is laid out for the canvas once its size is known
     x, y, wide, high = (shown.data("grid-heats", column)[5] for column in ("x", "y", "dw", "dh"))
     shown.page.mouse.move(*shown.at("image-grid", x + 0.1 * wide, y + 0.9 * high))
     weight = run.attention(1, 2, 5).weights[0, 1]

@@ -16,7 +16,7 @@ def test_keys_and_clicks_open_heads(shown, server):
     shown.page.keyboard.press("Enter")  # on a control, Enter presses it
     shown.assert_until(lambda: shown.page.url, lambda url: "view=model" in url)
     shown.painted("model-image")
-    shown.page.wait_for_timeout(500)  # for the figure to be laid out again
+    shown.rest()  # the figure is laid out again
     shown.page.mouse.click(*shown.at("model", 2.5, -0.5))
     shown.assert_until(lambda: shown.page.url, lambda url: "view=head" in url and "layer=0" in url and "head=3" in url)
     assert shown.errors == []

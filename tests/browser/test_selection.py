@@ -40,7 +40,7 @@ def within(points, x0, x1, y0, y1):
 def test_a_box_selects_what_lies_in_it_shift_adds_and_escape_clears(opened):
     shown, run, points = opened
     shown.page.get_by_role("button", name="Box", exact=True).click()
-    shown.page.wait_for_timeout(300)
+    shown.rest()
     drag(shown, "head", [(-0.2, 0.1), (0.05, -0.15)])
     inside = within(points, -0.2, 0.05, -0.15, 0.1)
     assert 5 < inside.sum() < len(points)
@@ -64,7 +64,7 @@ def test_a_box_selects_what_lies_in_it_shift_adds_and_escape_clears(opened):
 def test_a_lasso_lights_its_points_on_the_wall_too(opened):
     shown, run, points = opened
     shown.page.get_by_role("button", name="Lasso", exact=True).click()
-    shown.page.wait_for_timeout(300)
+    shown.rest()
     drag(shown, "head", [(-0.3, -0.3), (0.3, -0.3), (0.3, 0), (-0.3, 0)])
     inside = within(points, -0.3, 0.3, -0.3, 0)
     counted(shown, inside[: run.num_tokens].sum(), inside[run.num_tokens :].sum())
@@ -76,7 +76,7 @@ def test_a_lasso_lights_its_points_on_the_wall_too(opened):
 def test_a_second_map_lights_the_point_under_the_pointer(opened, server):
     shown, _, points = opened
     shown.open(f"{server}?run=text&map=pca&compare=umap&view=head&layer=1&head=2").painted("dots")
-    shown.page.wait_for_timeout(800)
+    shown.rest()
     lit = """() => [...Bokeh.documents[0]._all_models.values()].filter((m) => m.name === 'lit').map((m) => {
       const data = m.data instanceof Map ? Object.fromEntries(m.data) : m.data
       return 'size' in data ? data.x.length : 0
@@ -88,7 +88,7 @@ def test_a_second_map_lights_the_point_under_the_pointer(opened, server):
 def test_hostile_tokens_of_a_selection_stay_text(shown, server):
     shown.open(f"{server}?run=hostile&map=pca&view=head&layer=0&head=1&token=2").painted("dots")
     shown.page.get_by_role("button", name="Box", exact=True).click()
-    shown.page.wait_for_timeout(300)
+    shown.rest()
     drag(shown, "head", [(-0.49, 0.49), (0.49, -0.49)])
     shown.assert_until(lambda: shown.text(".counted"), lambda text: "points selected" in text)
     shown.assert_until(lambda: shown.text(".table.low"), lambda text: "token" in text and "query" in text)

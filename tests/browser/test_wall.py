@@ -138,7 +138,7 @@ def test_scrolling_far_into_a_tile_opens_its_head_at_that_place(shown, server):
 
     shown.assert_until(reach, lambda share: share > 0.6)  # as near as the wall was, not the whole head
     shown.page.get_by_role("tab", name="All heads").click()
-    shown.page.wait_for_timeout(800)
+    shown.rest()
     assert "view=head" not in shown.page.url
 
 
@@ -220,7 +220,7 @@ def test_the_whole_wall_stays_in_sight_as_the_page_changes_its_size_until_one_mo
     shown.open(f"{server}?run=text&map=pca").painted("wall-image")
     for size in ((1000, 700), (1440, 500), (1440, 900)):
         shown.page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
-        shown.page.wait_for_timeout(400)
+        shown.rest()
         x0, x1, y0, y1 = seen()
         assert x0 <= 0
         assert x1 >= 4
@@ -230,8 +230,8 @@ def test_the_whole_wall_stays_in_sight_as_the_page_changes_its_size_until_one_mo
     shown.page.mouse.move(*shown.at("wall", 1.5, -1.5))
     shown.page.mouse.wheel(0, -120)
     shown.assert_until(seen, lambda now: now[1] - now[0] < x1 - x0 - 0.1)
-    shown.page.wait_for_timeout(300)
+    shown.rest()
     unit = (seen()[1] - seen()[0]) / 1440
     shown.page.set_viewport_size({"width": 1240, "height": 900})
-    shown.page.wait_for_timeout(400)
+    shown.rest()
     assert (seen()[1] - seen()[0]) / 1240 < 1.2 * unit
