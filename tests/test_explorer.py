@@ -49,6 +49,15 @@ def test_an_address_brings_the_same_state_back(state, paths):
         assert getattr(other, name) == getattr(state, name), name
 
 
+def test_an_address_of_before_brings_its_state_back_and_nothing_of_after(state):
+    before = state.address()
+    state.param.update(map="umap_3d", color="position", search="cat", azimuth=-70, theme="dark", view="neuron")
+    state.select(20, "key")
+    state.return_to(before)
+    assert state.address() == before
+    assert (state.token, state.color, state.search, state.view) == (None, "kind", "", "all")
+
+
 def test_an_address_says_only_what_is_not_usual(state):
     assert state.address() == "?run=text&map=umap"
 

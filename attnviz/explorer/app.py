@@ -81,7 +81,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         super().__init__()
         self.state = State(open_runs(runs))
         self._sync_address()
-        self._page = Page(key=self._press, css_classes=["page"], stylesheets=sheet())
+        self._page = Page(key=self._press, back=self.state.return_to, css_classes=["page"], stylesheets=sheet())
         self._sidebar = Sidebar(self.state)
         self._views = _Views(self.state)
         self._build()

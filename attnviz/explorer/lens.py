@@ -68,7 +68,7 @@ class Lens:
     def __init__(self, plot: figure, centers: FloatArray, state: State) -> None:
         self._plot, self._state = plot, state
         self._told = ColumnDataSource({"x": [0.0], "y": [0.0], "zoom": [0.0], "telling": [0]}, name="lens")
-        self._on = False
+        self._on, self._heard = False, self._window()
         sent, answered = channel("near")
         tiles = {name: centers[:, axis].tolist() for axis, name in enumerate("xy")}
         arguments = {"plot": plot, "lens": self._told, "to": sent, "tiles": tiles, "closest": FASTEST}
@@ -81,6 +81,7 @@ class Lens:
         def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
             if new["telling"] == self._told.data["telling"]:
                 x, y, zoom = (round(float(new[name][0]), 5) for name in ("x", "y", "zoom"))
+                self._heard = x, y, zoom
                 state.param.update(near_x=x, near_y=y, near_zoom=zoom)
             answered.data = {"n": [answered.data["n"][0] + 1]}
 
@@ -88,19 +89,22 @@ class Lens:
         self.switch(on=state.local)
 
     def switch(self, *, on: bool) -> None:
-        """Let drags and the wheel move the shared window, or the wall."""
-        if on == self._on:
+        """Let drags and the wheel move the shared window, which may have been moved otherwise, or the wall."""
+        if on == self._on and self._heard == self._window():
             return
-        self._on = on
-        drag, wheel = (
-            next(tool for tool in self._plot.tools if isinstance(tool, kind)) for kind in (PanTool, WheelZoomTool)
-        )
-        self._plot.toolbar.update(active_drag=None if on else drag, active_scroll=None if on else wheel)
+        if on != self._on:
+            self._on = on
+            drag, wheel = (
+                next(tool for tool in self._plot.tools if isinstance(tool, kind)) for kind in (PanTool, WheelZoomTool)
+            )
+            self._plot.toolbar.update(active_drag=None if on else drag, active_scroll=None if on else wheel)
         self.forget()
 
     def forget(self) -> None:
         """Let the browser begin anew from the window of the state."""
-        state = self._state
-        zoom = state.near_zoom if self._on else 0.0
+        x, y, zoom = self._heard = self._window()
         telling = self._told.data["telling"][0] + 1
-        self._told.data = {"x": [state.near_x], "y": [state.near_y], "zoom": [zoom], "telling": [telling]}
+        self._told.data = {"x": [x], "y": [y], "zoom": [zoom if self._on else 0.0], "telling": [telling]}
+
+    def _window(self) -> tuple[float, float, float]:
+        return self._state.near_x, self._state.near_y, self._state.near_zoom

@@ -87,8 +87,21 @@ const gather = (page) => {
   }
 }
 
+// Panel tells the address of each state, but not that somebody went back to an earlier one; and would tell that as a new one.
+const goBack = (model, document) => {
+  const push = history.pushState.bind(history)
+  history.pushState = (data, unused, url) => {
+    if (new URL(url, location).href !== location.href) push(data, unused, url)
+  }
+  window.addEventListener('popstate', () => {
+    document.roots().find((root) => root.type === 'panel.models.location.Location').search = location.search
+    model.send_msg(`?${location.search.slice(1)}`)
+  })
+}
+
 export function render({model, view}) {
   gather(view.root)
+  goBack(model, view.model.document)
   const root = document.createElement('div')
   const line = Object.assign(document.createElement('div'), {className: 'drawing', hidden: true})
   const words = Object.assign(document.createElement('div'), {className: 'loading', textContent: 'Loading…'})

@@ -15,17 +15,22 @@ __all__ = ["Page"]
 
 
 class Page(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no usable types
-    """The page around the explorer; ``key`` is called with the name of a key that means something."""
+    """The page around the explorer.
+
+    ``key`` is called with the name of a key that means something, ``back`` with the address of before that somebody went back to.
+    """
 
     paper = param.String(default="#ffffff", doc="The colour behind everything")
     summary = param.String(default="")
     key = param.Callable(default=None)
+    back = param.Callable(default=None)
 
     _esm = files("attnviz.explorer").joinpath("page.js").read_text("utf-8")
-    _rename = {"key": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
+    _rename = {"key": None, "back": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
 
     def _handle_msg(self, msg: Any) -> None:
         if msg == "drawn?":
             soon(self._send_msg, "drawn")  # after whatever is to be drawn
-        elif callable(self.key):
-            soon(self.key, str(msg))
+        else:
+            act = self.back if str(msg).startswith("?") else self.key
+            soon(act, str(msg))

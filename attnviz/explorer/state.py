@@ -327,7 +327,7 @@ class State(Filters, ImageChoices):
         """Return what the address of the page should carry: run and map, and what differs from the default."""
         plain = {name: getattr(self, name) for name in self.ADDRESS}
         always = {"run", "map"} | ({"layer", "head"} if self.view == "head" else set())
-        defaults = {name: self.param[name].default for name in self.ADDRESS} | {"color": "kind"}
+        defaults = self._defaults()
         kept = {name: v for name, v in plain.items() if name in always or v != defaults[name]}
         texts = {name: str(v).lower() if isinstance(v, bool) else str(v) for name, v in kept.items() if v is not None}
         return f"?{urlencode({name: text for name, text in texts.items() if _fits(name, text)})}"
@@ -342,6 +342,15 @@ class State(Filters, ImageChoices):
             except ValueError:
                 refused.append(name)
         return refused
+
+    def return_to(self, address: str) -> None:
+        """Apply an address of before; what it does not name is as it was at first."""
+        named = {"run", "map", *parse_qs(address.removeprefix("?"), keep_blank_values=True)}
+        self.param.update({name: value for name, value in self._defaults().items() if name not in named})
+        self.restore(address)
+
+    def _defaults(self) -> dict[str, Any]:
+        return {name: self.param[name].default for name in self.ADDRESS} | {"color": "kind"}
 
     def _apply(self, name: str, text: str) -> None:
         if not _fits(name, text):

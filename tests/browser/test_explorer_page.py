@@ -115,6 +115,41 @@ def test_search_counts_matches_and_the_address_brings_them_back(shown, server, t
     assert other.page.get_by_placeholder("token…").input_value() == "BIRD"
 
 
+def test_the_way_back_shows_what_was_seen(shown, server):
+    page = shown.page
+
+    def after(act, *given):
+        before = page.url
+        act(*given)
+        shown.assert_until(lambda: page.url, lambda url: url != before)
+        shown.rest()
+        return page.url
+
+    def title(words):
+        shown.assert_until(lambda: shown.text("h1"), lambda text: text == words)
+
+    shown.open(f"{server}?run=text&map=pca&local=true").painted("wall-image")
+    shown.rest()
+    begun = page.evaluate("history.length")
+    page.mouse.move(*shown.at("wall", 0.6, -0.4))
+    near = after(page.mouse.wheel, 0, -240)
+    nearer = after(page.mouse.wheel, 0, -240)
+    after(page.mouse.click, *shown.at("wall", 2.5, -1.5))
+    after(page.keyboard.press, "ArrowRight")
+    title("Layer 1 · Head 3")
+    assert page.evaluate("history.length") == begun + 4
+    after(page.go_back)
+    title("Layer 1 · Head 2")
+    assert after(page.go_back) == nearer
+    title("All heads")
+    assert after(page.go_back) == near
+    assert after(page.go_forward) == nearer
+    after(page.go_back)
+    page.mouse.move(*shown.at("wall", 0.6, -0.4))
+    again, before = (float(url.split("near_zoom=")[1]) for url in (after(page.mouse.wheel, 0, -240), nearer))
+    assert again == pytest.approx(before, rel=1e-4)  # from the window that is seen, not from the one of after
+
+
 def test_an_address_with_nonsense_opens_the_page_all_the_same(shown, server):
     shown.open(f"{server}?run=../../etc/passwd&map=%00&layer=99&token=1e9&theme=pink&view=head&azimuth=x&color=<b>")
     shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Layer 0 · Head 0")
