@@ -100,7 +100,7 @@ def test_user_columns_ride_along_with_their_types(tmp_path):
         "sold": True,
         "note": "x",
         "rest": 4,
-        "huge": 123456789012345678901.0,
+        "huge": "123456789012345678901",
         "void": None,
     }
     assert isinstance(first.attributes["stars"], int)
@@ -178,7 +178,10 @@ def test_bad_json_lines_are_counted(tmp_path):
 
 def test_nothing_usable_lists_the_reasons(tmp_path):
     path = write_json_lines(tmp_path / "a.jsonl", [{"text": ""}, {"text": 5}])
-    with pytest.raises(InputError, match="no usable row: 1 × empty text, 1 × not a text"):
+    with pytest.raises(
+        InputError,
+        match=r"no usable row: 1 × empty text \(the first: a.jsonl:1\), 1 × not a text \(the first: a.jsonl:2: text is 5\)",
+    ):
         read(path, options=options(), seed=0)
 
 
@@ -189,23 +192,13 @@ def test_empty_file_is_an_error(name, tmp_path):
         read(str(tmp_path / name), options=options(), seed=0)
 
 
-def test_json_array_says_how_to_convert_it(tmp_path):
-    (tmp_path / "a.json").write_text('[\n{"text": "x"},\n{"text": "y"}\n]', encoding="utf-8")
-    with pytest.raises(InputError, match="jq -c"):
-        read(str(tmp_path / "a.json"), options=options(), seed=0)
-
-
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl"])
 def test_wrong_encoding_names_file_line_and_byte(name, tmp_path):
     (tmp_path / name).write_bytes(b'text\n"plain"\ncaf\xe9\n')
-    with pytest.raises(InputError, match=rf"{name}, line 3: byte 16 is not UTF-8.*iconv"):
+    with pytest.raises(
+        InputError, match=rf"{name}, line 3: byte 16 \(0xe9\) is not UTF-8.*reads 'café'.*data.encoding=cp1252"
+    ):
         read(str(tmp_path / name), options=options(), seed=0)
-
-
-def test_utf16_is_recognised(tmp_path):
-    (tmp_path / "a.txt").write_text("hello", encoding="utf-16")
-    with pytest.raises(InputError, match=r"byte 0 is not UTF-8.*iconv -f utf-16"):
-        read(str(tmp_path / "a.txt"), options=options(), seed=0)
 
 
 def test_columns_of_one_name_are_refused(tmp_path):

@@ -4,7 +4,20 @@ Receives the sources that a recipe names, gives ``Inputs``. ``READERS`` is the t
 rows its source holds and reads the chosen ones, so that sampling lies in one place, in ``attnviz.inputs.reading``.
 """
 
-from attnviz.inputs.reading import READERS, Inputs, Reader, read
-from attnviz.inputs.rows import DataOptions, Rows, Skip
+from attnviz.inputs.drawing import Draw
+from attnviz.inputs.reading import READERS, Inputs, Reader, draw, nothing_usable, read
+from attnviz.inputs.rows import DataOptions, Rows, Skip, Source
 
-__all__ = ["READERS", "DataOptions", "Inputs", "Reader", "Rows", "Skip", "read"]
+__all__ = [
+    "READERS",
+    "DataOptions",
+    "Draw",
+    "Inputs",
+    "Reader",
+    "Rows",
+    "Skip",
+    "Source",
+    "draw",
+    "nothing_usable",
+    "read",
+]

@@ -7,7 +7,7 @@ than an error: it is the user's data.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +68,16 @@ def to_record(reference: str, row: Mapping[str, Any], columns: Columns) -> Recor
     attributes = _attributes(row, columns)
     if columns.main == columns.image or _is_picture(main):
         image = _image(main, columns.folder)
-        return image if isinstance(image, Skip) else Record(reference, image=image, attributes=attributes)
+        if isinstance(image, Skip):
+            return replace(image, place=reference)
+        return Record(reference, image=image, attributes=attributes)
     if main is None or (isinstance(main, str) and not main.strip()):
-        return Skip("empty text")
+        return Skip("empty text", reference)
     if not isinstance(main, str):
-        return Skip("not a text")
+        return Skip("not a text", reference, f"{columns.main} is {main!r:.60}")
     beside = _image(row.get(columns.image), columns.folder) if columns.image else None
     if isinstance(beside, Skip):
-        return beside
+        return replace(beside, place=reference)
     return Record(reference, main, pair if isinstance(pair, str) and pair.strip() else None, beside, attributes)
 
 

@@ -1,102 +1,101 @@
 """Files of lines: plain text, a line a sequence, and JSON lines, an object a line.
 
 Opening walks through the file once, to count rows and to find a wrong encoding before any model is loaded; reading
-walks through it again, so that memory holds the sample and not the file. Blank lines are layout, not rows.
+walks through it again, so that memory holds the sample and not the file. Blank lines are layout, not rows. A file that is one
+JSON document instead is read whole, by ``attnviz.inputs.documents``.
 """
 
 import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from attnviz.errors import InputError
 from attnviz.inputs.columns import Columns, choose, to_record
+from attnviz.inputs.documents import document_rows, row_of
+from attnviz.inputs.opening import TextFile, open_text
 from attnviz.inputs.rows import DataOptions, Indexes, Rows, Skip, pick
 from attnviz.types import Record
 
-__all__ = ["lines", "read_json_lines", "read_text"]
+__all__ = ["read_json_lines", "read_text"]
 
 _ROWS_FOR_COLUMNS = 100  # objects may leave out what they have nothing to say about
-
-
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield number and text of every line that is not blank, counted from 1.
-
-    Raises
-    ------
-    InputError
-        At the first line that is not UTF-8, with its number and byte.
-    """
-    start = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                _refuse_encoding(path, number, start + error.start, error)
-            start += len(line)
-            if text.strip():
-                yield number, text.rstrip("\r\n")
-
-
-def _refuse_encoding(path: Path, number: int, byte: int, error: UnicodeDecodeError) -> NoReturn:
-    likely = "utf-16" if error.object.startswith((b"\xff\xfe", b"\xfe\xff")) else "latin1"
-    raise InputError(
-        f"{path}, line {number}: byte {byte} is not UTF-8, the encoding that is read. "
-        f"Convert the file, for instance: iconv -f {likely} -t utf-8 {path.name} > utf8-{path.name}"
-    ) from error
 
 
 def read_text(location: str, options: DataOptions, seed: int) -> Rows:
     """Open a text file, a line a sequence."""
     path = Path(location)
+    file = open_text(path, options.encoding)
 
     def take(indexes: Indexes) -> Iterator[Record | Skip]:
-        for number, text in pick(lines(path), indexes):
+        for number, text in pick(file.lines(), indexes):
             yield Record(f"{path.name}:{number}", text)
 
-    return Rows(sum(1 for _ in lines(path)), take)
+    return Rows(sum(1 for _ in file.lines()), take, file.notes)
 
 
 def read_json_lines(location: str, options: DataOptions, seed: int) -> Rows:
-    """Open a file of JSON lines. A line that is no JSON object is a counted skip.
+    """Open a file of JSON lines, or of one JSON document. A line that is no JSON object is a counted skip.
 
     Raises
     ------
     InputError
-        If the text column is in none of the first objects.
+        If the text column is in none of the first objects, or if a document is no table.
     """
     path = Path(location)
-    count = sum(1 for _ in lines(path))
-    names = _names(path)
+    file = open_text(path, options.encoding)
+    if _is_document(file):
+        return document_rows(file, options)
+    count = sum(1 for _ in file.lines())
+    names = _names(file)
     if count and not names:
         raise InputError(
-            f"{path} is no file of JSON objects, one a line, which is what is read. Convert an array with: "
-            f"jq -c '.[]' {path.name} > rows.jsonl"
+            f"{path} is no file of JSON objects, one a line, nor one JSON document of rows, which is what is read. If objects "
+            f"go over several lines: jq -c . {path.name} > rows.jsonl"
         )
     columns = choose(str(path), names, options) if names else Columns("text")
 
     def take(indexes: Indexes) -> Iterator[Record | Skip]:
-        for number, text in pick(lines(path), indexes):
-            item = _parse(text)
-            yield item if isinstance(item, Skip) else to_record(f"{path.name}:{number}", item, columns)
+        for number, text in pick(file.lines(), indexes):
+            place = f"{path.name}:{number}"
+            item = _parse(text, place)
+            yield item if isinstance(item, Skip) else to_record(place, item, columns)
 
-    return Rows(count, take)
+    return Rows(count, take, file.notes)
 
 
-def _names(path: Path) -> list[str]:
-    """Return the columns of the first objects; none for an array, even if its items happen to stand one a line."""
-    first = next((text for _, text in lines(path)), "")
-    if first.lstrip().startswith("["):
-        return []
-    objects = (item for _, text in lines(path) if isinstance(item := _parse(text), dict))
+def _is_document(file: TextFile) -> bool:
+    """Tell one JSON document from JSON lines: an array, an object over several lines, or a single line that holds lists."""
+    first = list(islice(file.lines(), 2))
+    if not first:
+        return False
+    text = first[0][1].lstrip("\ufeff \t")
+    if text.startswith("["):
+        return True
+    items = [_loaded(line) for _, line in first]
+    if not isinstance(items[0], dict):
+        return text.startswith("{") and not any(isinstance(item, dict) for item in items)
+    nested = items[0].values()
+    return len(items) == 1 and bool(nested) and any(isinstance(value, list | dict) for value in nested)
+
+
+def _names(file: TextFile) -> list[str]:
+    """Return the columns of the first objects."""
+    objects = (item for _, text in file.lines() if isinstance(item := _parse(text, ""), dict))
     return list(dict.fromkeys(name for item in islice(objects, _ROWS_FOR_COLUMNS) for name in item))
 
 
-def _parse(text: str) -> dict[str, Any] | Skip:
+def _loaded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parse(text: str, place: str) -> dict[str, Any] | Skip:
     try:
         item = json.loads(text)
-    except (ValueError, RecursionError):
-        return Skip("malformed JSON")
-    return item if isinstance(item, dict) else Skip("not a JSON object")
+    except (ValueError, RecursionError) as error:
+        return Skip("malformed JSON", place, f"{error}")
+    return row_of(item, place) if "\\ud" in text.lower() or not isinstance(item, dict) else item

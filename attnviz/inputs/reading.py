@@ -1,29 +1,27 @@
 """The first stage: from what the user names to Records.
 
 Receives one or several sources, gives ``Inputs``: the Records in their original order and, by reason, how many rows were
-skipped. A sample is drawn uniformly with the seed over all sources together, never "the first n": files are often sorted,
-and the first thousand reviews of a file may all be bad ones. A skipped row is replaced by the next of the same draw.
+skipped; or a ``Draw``, which reads rows as they are asked for. A sample is drawn uniformly with the seed over all sources
+together, or shared among them as they say, never "the first n": files are often sorted, and the first thousand reviews of a
+file may all be bad ones. A skipped row is replaced by the next of the same draw.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from attnviz.errors import InputError, nearest
 from attnviz.inputs.builtin import BUILTINS, read_builtin
-from attnviz.inputs.columns import free_name
 from attnviz.inputs.delimited import read_csv, read_tsv
+from attnviz.inputs.drawing import Draw
 from attnviz.inputs.hub import read_hub
 from attnviz.inputs.images import IMAGE_EXTENSIONS, read_folder, read_npz
 from attnviz.inputs.lines import read_json_lines, read_text
 from attnviz.inputs.parquet import read_parquet
-from attnviz.inputs.rows import DataOptions, Indexes, Rows, Skip
+from attnviz.inputs.rows import DataOptions, Rows, Source
 from attnviz.types import Record
 
-__all__ = ["READERS", "Inputs", "Reader", "read"]
+__all__ = ["READERS", "Inputs", "Reader", "draw", "nothing_usable", "read"]
 
 Reader = Callable[[str, DataOptions, int], Rows]
 """Called with location, options and seed; only data made up at random has a use for the seed."""
@@ -53,24 +51,35 @@ _EXTENSIONS = {
     **dict.fromkeys(IMAGE_EXTENSIONS, "images"),
 }
 _PREFIXES = ("builtin", "hub")
+_PACKED = (".gz", ".bz2", ".xz")
+_TEXTS = frozenset({"csv", "jsonl", "text", "tsv"})
+_SHEET = "Save the sheet as 'CSV UTF-8' and give that. "
+_ADVICE = {
+    **dict.fromkeys((".xls", ".xlsx", ".ods", ".numbers"), _SHEET),
+    **dict.fromkeys((".zip", ".zst", ".tar", ".tgz"), "Unpack it and give what is in it. "),
+    **dict.fromkeys((".feather", ".arrow", ".pkl", ".sav", ".dta"), "Save the table as .parquet and give that. "),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What was read: the Records, and how many rows were skipped for each reason."""
+    """What was read: the Records, how many rows were skipped for each reason, and what was assumed of the sources."""
 
     records: tuple[Record, ...]
     skipped: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+    not_drawn: int = 0  # rows beyond the limit
 
 
-def read(source: str | Sequence[str], *, options: DataOptions, seed: int) -> Inputs:
+def read(source: str | Source | Sequence[str | Source], *, options: DataOptions, seed: int) -> Inputs:
     """Read the Records of one or several sources.
 
     Parameters
     ----------
     source
         ``builtin:NAME``, ``hub:NAME``, or the path of a text, JSON lines, CSV, TSV, Parquet or ``.npz`` file or of a folder
-        of images. Of several, every Record says in its attribute ``source`` where it came from.
+        of images; a ``Source`` where it has a part of its own in the draw. Of several, every Record says in its attribute
+        ``source`` where it came from.
     options
         Format, columns, split, and how many rows at most.
     seed
@@ -81,19 +90,32 @@ def read(source: str | Sequence[str], *, options: DataOptions, seed: int) -> Inp
     InputError
         If a source is missing, of an unknown format, cannot be read, or holds no usable row.
     """
-    sources = [source] if isinstance(source, str) else list(source)
     limit = options.max_sequences
-    if not sources or (limit is not None and limit < 1):
+    drawn = draw(source, options=options, seed=seed, limited=limit is not None)
+    records = drawn.collect(
+        lambda record: record, lambda: drawn.rows if limit is None else limit - int(drawn.used.sum())
+    )
+    if not records:
+        raise InputError(nothing_usable(drawn))
+    return Inputs(tuple(records), dict(drawn.skipped), drawn.notes(), drawn.not_drawn)
+
+
+def draw(source: str | Source | Sequence[str | Source], *, options: DataOptions, seed: int, limited: bool) -> Draw:
+    """Open sources, so that rows can be drawn of them; parameters and errors as of ``read``."""
+    given = [source] if isinstance(source, str | Source) else list(source)
+    limit = options.max_sequences
+    if not given or (limit is not None and limit < 1):
         raise InputError(
-            f"{len(sources)} sources and data.max_sequences = {limit} were given. At least one of each is needed."
+            f"{len(given)} sources and data.max_sequences = {limit} were given. At least one of each is needed."
         )
-    tables = [_open(name, options, seed) for name in sources]
-    items, skipped = _sample(tables, limit, seed)
-    if not items:
-        reasons = ", ".join(f"{count} × {reason}" for reason, count in skipped.items()) or "it is empty"
-        raise InputError(f"{', '.join(sources)} holds no usable row: {reasons}. At least one text or image is needed.")
-    named = sources if len(sources) > 1 else [None]
-    return Inputs(tuple(_tagged(record, named[table]) for table, record in items), dict(skipped))
+    sources = [Source(one) if isinstance(one, str) else one for one in given]
+    return Draw([_open(one.name, options, seed) for one in sources], sources, seed=seed, limited=limited)
+
+
+def nothing_usable(drawn: Draw) -> str:
+    """Return in words that no row could be used, and why."""
+    names = ", ".join(source.name for source in drawn.sources)
+    return f"{names} holds no usable row: {drawn.reasons() or 'it is empty'}. At least one text or image is needed."
 
 
 def _open(source: str, options: DataOptions, seed: int) -> Rows:
@@ -112,51 +134,16 @@ def _format(source: str, path: Path, given: str | None) -> str:
             f"{source} is no file or folder. A data set of the hub is written hub:{path.name}, built-in data "
             f"builtin:NAME with one of {', '.join(BUILTINS)}."
         )
-    form = given or ("images" if path.is_dir() else _EXTENSIONS.get(path.suffix.lower()))
+    suffix = path.suffix.lower()
+    if suffix in _PACKED and not path.is_dir():
+        suffix = Path(path.stem).suffix.lower()
+        suffix = suffix if _EXTENSIONS.get(suffix) in _TEXTS else path.suffix
+    form = given or ("images" if path.is_dir() else _EXTENSIONS.get(suffix))
     if form is None:
         raise InputError(
-            f"{source}: the extension {path.suffix!r} says no format. Accepted: {', '.join(_EXTENSIONS)}. "
-            f"Otherwise say it with data.format: {', '.join(READERS)}."
+            f"{source}: the extension {suffix!r} says no format. {_ADVICE.get(suffix, '')}Accepted: {', '.join(_EXTENSIONS)}; "
+            f"texts also with {', '.join(_PACKED)} behind. Otherwise say it with data.format: {', '.join(READERS)}."
         )
     if form not in READERS:
         raise InputError(f"data.format = {form!r} is unknown: {nearest(form, READERS)}")
     return form
-
-
-def _sample(tables: Sequence[Rows], limit: int | None, seed: int) -> tuple[list[tuple[int, Record]], Counter[str]]:
-    """Return table number and Record of the sampled usable rows in their order, and the reasons of those skipped."""
-    total = sum(table.count for table in tables)
-    order = np.arange(total) if limit is None else np.random.default_rng(seed).permutation(total)
-    wanted = total if limit is None else min(limit, total)
-    kept: dict[int, tuple[int, Record]] = {}
-    skipped: Counter[str] = Counter()
-    tried = 0
-    while len(kept) < wanted and tried < total:
-        batch = np.sort(order[tried : tried + wanted - len(kept)]).astype(np.int64)
-        tried += len(batch)
-        for index, table, item in _take(tables, batch):
-            if isinstance(item, Skip):
-                skipped[item.reason] += 1
-            else:
-                kept[index] = table, item
-    return [kept[index] for index in sorted(kept)], skipped
-
-
-def _take(tables: Sequence[Rows], indexes: Indexes) -> Iterator[tuple[int, int, Record | Skip]]:
-    """Yield row number, table number and item of rows counted through all tables."""
-    first = 0
-    for number, table in enumerate(tables):
-        here = indexes[(indexes >= first) & (indexes < first + table.count)]
-        if len(here):
-            yield from (
-                (index, number, item) for index, item in zip(here.tolist(), table.take(here - first), strict=True)
-            )
-        first += table.count
-
-
-def _tagged(record: Record, source: str | None) -> Record:
-    """Return the Record with its source as an attribute; a column of the user's by that name steps aside."""
-    if source is None:
-        return record
-    others = {free_name(name, ["source"], record.attributes): value for name, value in record.attributes.items()}
-    return replace(record, attributes={**others, "source": source})
