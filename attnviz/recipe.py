@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from attnviz.errors import RecipeError, nearest
-from attnviz.inputs import DataOptions
+from attnviz.errors import InputError, RecipeError, nearest
+from attnviz.inputs import DataOptions, Source
 from attnviz.maps import parse
 from attnviz.normalize import DEFAULT, Normalize
 from attnviz.resources import resource
@@ -37,6 +37,7 @@ __all__ = [
 Section = TypeVar("Section")
 
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}|://[^/\s]*:[^/\s]*@")
+_LATER = ("encoding", "delimiter")  # keys of data that recipes did not always have
 _METHODS = ("pca", "umap", "attention")  # the maps of a recipe that names none
 
 
@@ -44,7 +45,9 @@ _METHODS = ("pca", "umap", "attention")  # the maps of a recipe that names none
 class DataSpec(DataOptions):
     """Which data to run over, and how much of it."""
 
-    source: str | tuple[str, ...] = ""  # a path, builtin:NAME, hub:NAME, or several of these
+    source: str | Source | tuple[str | Source, ...] = (
+        ""  # a path, builtin:NAME, hub:NAME, or several, each with its part
+    )
     max_tokens: int | None = None  # a uniform sample of sequences with about so many tokens in all
     max_length: int | None = None  # tokens of one sequence; longer ones are cut, and counted
 
@@ -82,6 +85,9 @@ class Recipe:
     def fingerprint(self) -> str:
         """Return a hash of all that the captured data depends on: everything but the name and the maps."""
         parts = _plain(dataclasses.replace(self, name="", maps=()))
+        for key in _LATER:  # so that older runs resume
+            if parts["data"][key] is None:
+                del parts["data"][key]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -118,15 +124,33 @@ def make_recipe(given: Mapping[str, Any], overrides: Mapping[str, Any] | None = 
         raise RecipeError(
             "The recipe names no data. Set data.source to a path, builtin:NAME, hub:NAME or a list of these."
         )
-    for name, value in (("batch_tokens", recipe.capture.batch_tokens), ("shard_tokens", recipe.capture.shard_tokens)):
-        if value < 1:
-            raise RecipeError(f"capture.{name} is {value}; it must be at least 1.")
-    if recipe.capture.generate < 0:
-        raise RecipeError(
-            f"capture.generate is {recipe.capture.generate}; it must be 0, or a number of tokens to write."
-        )
+    _refuse_limits(recipe)
     _refuse_secrets(_plain(recipe), "recipe")
     return recipe
+
+
+def _refuse_limits(recipe: Recipe) -> None:
+    """Refuse numbers that leave nothing over, or mean nothing."""
+    for section, names in (("data", _DATA_LIMITS), ("capture", ("batch_tokens", "shard_tokens"))):
+        for name in names:
+            value = getattr(getattr(recipe, section), name)
+            if value is not None and value < 1:
+                without = " Leave it out for no limit." if section == "data" else ""
+                raise RecipeError(f"{section}.{name} is {value}; it must be at least 1.{without}")
+    for name, value, meaning in (
+        ("capture.generate", recipe.capture.generate, "a number of tokens to write"),
+        ("seed", recipe.seed, "a whole number above it"),
+    ):
+        if value < 0:
+            raise RecipeError(f"{name} is {value}; it must be 0, or {meaning}.")
+    if recipe.capture.layers == () or (isinstance(recipe.capture.layers, int) and recipe.capture.layers < 1):
+        raise RecipeError(
+            f"capture.layers is {recipe.capture.layers!r}; it must be a number of last layers, or a list of layers. Leave it "
+            "out for all."
+        )
+
+
+_DATA_LIMITS = ("max_tokens", "max_length", "max_sequences")
 
 
 def parse_overrides(words: Iterable[str]) -> dict[str, Any]:
@@ -240,54 +264,77 @@ def _build(kind: type[Section], given: Any, place: str) -> Section:
     for required in dataclasses.fields(kind):  # type: ignore[arg-type]
         if required.default is dataclasses.MISSING and required.name not in given:
             raise RecipeError(f"{place} needs {required.name!r}.")
-    return kind(
-        **{key: _value(hints[key], value, f"{place}.{key}".removeprefix("recipe.")) for key, value in given.items()}
-    )
+    values = {key: _value(hints[key], value, f"{place}.{key}".removeprefix("recipe.")) for key, value in given.items()}
+    try:
+        return kind(**values)
+    except InputError as error:  # what a value type itself refuses
+        raise RecipeError(f"{place.removeprefix('recipe.')}: {error}") from error
 
 
 def _value(hint: Any, value: Any, place: str) -> Any:
     """Return ``value`` as ``hint`` wants it. Raises ``RecipeError`` saying what is accepted."""
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, place)  # type: ignore[arg-type]
-    options = (
-        typing.get_args(hint)
-        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-        else (hint,)
-    )
+    options = _options(hint)
     for option in options:
-        if (read := _as(option, value)) is not _NO:
+        if (read := _as(option, value, place)) is not _NO:
             return read
     accepted = " or ".join(_describe(option) for option in options if option is not types.NoneType)
     raise RecipeError(f"{place} is {value!r}; accepted: {accepted}.")
 
 
+def _options(hint: Any) -> tuple[Any, ...]:
+    """Return the types that a hint accepts."""
+    union = isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if union else (hint,)
+
+
 _NO = object()
 
 
-def _as(hint: Any, value: Any) -> Any:
+def _as(hint: Any, value: Any, place: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        table = isinstance(value, Mapping) or dataclasses.is_dataclass(value)
+        return _simplest(_build(hint, value, place)) if table else _NO  # type: ignore[arg-type]
     origin = typing.get_origin(hint)
     if origin is Literal:
         return value if value in typing.get_args(hint) else _NO
     if origin is tuple:
-        wanted = typing.get_args(hint)[0]
-        right = isinstance(value, list | tuple) and all(isinstance(item, wanted) for item in value)
-        return tuple(value) if right else _NO
+        if not isinstance(value, list | tuple):
+            return _NO
+        wanted = _options(typing.get_args(hint)[0])
+        items = [_first(wanted, item, f"{place}[{number}]") for number, item in enumerate(value)]
+        return _NO if _NO in items else tuple(items)
     if hint is types.NoneType:
         return None if value is None else _NO
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     # A bool is an int to Python; in a recipe it is a mistake.
     return value if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)) else _NO
 
 
+def _first(options: Iterable[Any], value: Any, place: str) -> Any:
+    """Return ``value`` as the first of several types that takes it."""
+    return next((read for option in options if (read := _as(option, value, place)) is not _NO), _NO)
+
+
+def _simplest(value: Any) -> Any:
+    """Return a source that has no part of its own as its name, which older recipes have."""
+    return value.name if isinstance(value, Source) and value == Source(value.name) else value
+
+
 def _describe(hint: Any) -> str:
     origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return f"a table with {', '.join(field.name for field in dataclasses.fields(hint))}"
     if origin is Literal:
         return ", ".join(map(repr, typing.get_args(hint)))
     names = {str: "a string", int: "a whole number", bool: "true or false", float: "a number"}
-    return (
-        f"a list of {names[typing.get_args(hint)[0]]}s".replace("a list of a ", "a list of ")
-        if origin is tuple
-        else names[hint]
-    )
+    if origin is not tuple:
+        return names[hint]
+    items = [option for option in _options(typing.get_args(hint)[0]) if option in names]
+    more = " and such tables" if len(items) < len(_options(typing.get_args(hint)[0])) else ""
+    return f"a list of {names[items[0]]}s".replace("a list of a ", "a list of ") + more
 
 
 def _plain(value: Any) -> Any:
@@ -296,7 +343,13 @@ def _plain(value: Any) -> Any:
 
 
 def _toml(value: Any) -> str:
-    """Write a scalar or a list; JSON's notation of these is TOML's."""
+    """Write a scalar, a list or an inline table; JSON's notation of a scalar is TOML's."""
+    if isinstance(value, dict):
+        return (
+            "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items() if item is not None) + " }"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 
