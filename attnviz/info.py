@@ -1,6 +1,7 @@
 """What is in a run, as plain values: for ``attnviz info`` and for anything that reads its JSON."""
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory
 from attnviz.types import LayerInfo
 
-__all__ = ["describe", "describe_heads"]
+__all__ = ["count_rows", "describe", "describe_heads", "told_of_rows"]
 
 
 def describe(run: RunDirectory) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def describe(run: RunDirectory) -> dict[str, Any]:
         "heads": sum(layer.num_heads for layer in manifest.layers),
         "points_per_head": max(_points(run, layer) for layer in run.layers),
         "attributes": list(manifest.attributes),
-        "skipped": dict(manifest.skipped),
+        **count_rows(run),
         "maps": {name: _map(run, name) for name in run.maps},
         "bytes": {part.name: _bytes(part) for part in sorted(run.path.iterdir())},
         "check": manifest.check,
@@ -41,6 +42,36 @@ def describe(run: RunDirectory) -> dict[str, Any]:
         "recipe_hash": manifest.recipe_hash,
         "schema_version": manifest.schema_version,
     }
+
+
+def count_rows(run: RunDirectory) -> dict[str, Any]:
+    """Return what became of the rows of the data: ``rows`` are the run's sequences, those skipped, and those not drawn.
+
+    ``rows`` and ``not_drawn`` are None where a run does not know them: older ones, and those of batches in memory.
+    """
+    manifest = run.manifest
+    skipped = sum(manifest.skipped.values())
+    return {
+        "rows": manifest.rows or None,
+        "not_drawn": manifest.rows - run.num_sequences - skipped if manifest.rows else None,
+        "skipped": dict(manifest.skipped),
+        "examples": dict(manifest.examples),
+        "shortened": manifest.shortened,
+        "notes": list(manifest.notes),
+    }
+
+
+def told_of_rows(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a word and a line for people on all that ``count_rows`` gives, as far as there is something to tell."""
+    for why, count in given["skipped"].items():
+        example = given["examples"].get(why)
+        yield "left out", f"{why}: {count:,}" + (f" (the first: {example})" if example else "")
+    if given["shortened"]:
+        yield "shortened", f"{given['shortened']:,} sequences were cut to the longest length"
+    if given["not_drawn"]:
+        yield "not drawn", f"{given['not_drawn']:,} of {given['rows']:,} rows"
+    for note in given["notes"]:
+        yield "assumed", note
 
 
 def describe_heads(run: RunDirectory, name: str | None = None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from attnviz.info import told_of_rows
 from attnviz.metrics import HEADLINES
 from attnviz.store import RunDirectory
 from attnviz.types import LayerInfo, Progress, Terms
@@ -22,7 +23,7 @@ from attnviz.types import LayerInfo, Progress, Terms
 if TYPE_CHECKING:
     from attnviz.capturing import LayerCheck
 
-__all__ = ["added", "check_fields", "checks", "description", "head_scores", "page", "progress", "stages"]
+__all__ = ["added", "check_fields", "checks", "description", "head_scores", "page", "progress", "rows", "stages"]
 
 
 SHORT = {"trustworthiness": "trust", "continuity": "contin.", "preservation": "kept"}
@@ -141,8 +142,7 @@ def description(given: dict[str, Any]) -> None:
     console.print(
         f"data       {given['sequences']:,} sequences, {given['tokens']:,} tokens; columns: {_names(given['attributes'])}"
     )
-    if given["skipped"]:
-        console.print("left out   " + escape(", ".join(f"{why}: {count:,}" for why, count in given["skipped"].items())))
+    rows(given)
     console.print(f"made       {given['created']}, seed {given['seed']}, recipe {given['recipe_hash'][:12]}")
     if given["check"] is not None:
         console.print(f"check      rebuilt attention within {given['check']:.1e} of the model's own")
@@ -152,6 +152,14 @@ def description(given: dict[str, Any]) -> None:
             console.print(
                 f"{escape(name)}: neighbours by near blocks, {described['neighbors_recall']:.1%} found at least"
             )
+
+
+def rows(given: dict[str, Any]) -> None:
+    """Print what became of the rows of the data, and what was assumed of it."""
+    before = ""
+    for word, told in told_of_rows(given):
+        page().print(escape(f"{'' if word == before else word:<11}{told}"))
+        before = word
 
 
 def head_scores(given: dict[str, Any]) -> None:

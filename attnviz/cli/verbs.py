@@ -45,6 +45,7 @@ def run(
     """
     from attnviz.api import cores, default_folder
     from attnviz.cli import show
+    from attnviz.info import count_rows
     from attnviz.pipeline.run import is_complete, run_recipe
     from attnviz.recipe import load_recipe, parse_overrides
 
@@ -56,6 +57,7 @@ def run(
     with show.progress() as told:
         made = run_recipe(wanted, folder, workers=workers or cores(), progress=told, device=device, force=force)
     show.stages(made)
+    show.rows(count_rows(made))
     click.echo(f"{folder} is finished. See it with: attnviz view {folder}")
 
 

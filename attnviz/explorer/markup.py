@@ -5,6 +5,7 @@ from html import escape
 import pandas as pd
 
 from attnviz.explorer.scene import Scene
+from attnviz.info import count_rows, told_of_rows
 from attnviz.plots.theme import hex_color, scale_colors
 from attnviz.store import RunDirectory
 from attnviz.store.manifest import MapInfo
@@ -36,9 +37,15 @@ def brand(run: RunDirectory) -> str:
     heads = sum(layer.num_heads for layer in run.manifest.layers)
     unit = "images" if run.manifest.model.modality == "image" else "sequences"
     counts = f"{len(run.layers)} layers · {heads} heads · {run.num_tokens:,} tokens · {run.num_sequences:,} {unit}"
+    told = count_rows(run)
+    skipped = sum(told["skipped"].values())
+    counts += f" · {told['shortened']:,} shortened" if told["shortened"] else ""
+    counts += f" · {skipped:,} rows left out" if skipped else ""
+    whole = escape("\n".join(f"{word}: {line}" for word, line in told_of_rows(told)))
     return (
         f'<span class="mark">attn<b>viz</b></span><span class="run">{escape(show_text(run.name, longest=60))}</span>'
-        f'<span class="model">{escape(show_text(run.manifest.model.id, longest=60))}</span><span class="counts">{counts}</span>'
+        f'<span class="model">{escape(show_text(run.manifest.model.id, longest=60))}</span>'
+        f'<span class="counts" title="{whole}">{counts}</span>'
     )
 
 

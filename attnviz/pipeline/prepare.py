@@ -1,14 +1,14 @@
 """Before anything is captured: which sequences, what the tables say of them, and whether the model can be trusted.
 
 Receives a recipe and a loaded model; gives tokenised sequences and the tables ``sequences``, ``tokens`` and ``images``. A limit
-on tokens draws whole sequences with the seed, never "the first n".
+on tokens draws whole sequences with the seed, never "the first n", and reads few more rows than it takes. A row that cannot be
+used is skipped and counted, the first like any other; the run is refused only if no row is left.
 """
 
 import io
 import itertools
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from attnviz import schema
 from attnviz.capturing import LONG
 from attnviz.errors import CaptureError, InputError, require
-from attnviz.inputs import read
+from attnviz.inputs import Skip, draw, nothing_usable
 from attnviz.models import LoadedModel
 from attnviz.recipe import Recipe
-from attnviz.types import LayerInfo, Progress, TokenSequence
+from attnviz.types import LayerInfo, Progress, Record, TokenSequence
 
 __all__ = [
     "Prepared",
@@ -38,11 +38,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The sequences of a run, in order, and what was left out, by reason."""
+    """The sequences of a run, in order, and what became of the other rows."""
 
     sequences: tuple[TokenSequence, ...]
-    skipped: Mapping[str, int]
+    skipped: Mapping[str, int]  # reason: rows that could not be used
     cuts: tuple[int, ...] = ()  # where a shard must begin; none: wherever it is full
+    shortened: int = 0  # sequences that were cut to the longest length
+    rows: int = 0  # of the data: those used, those skipped, and those not drawn; 0: not known
+    examples: Mapping[str, str] = field(default_factory=dict)  # reason: the first row of it, in words
+    notes: tuple[str, ...] = ()  # what was assumed of the data
 
     @property
     def first_tokens(self) -> NDArray[np.int64]:
@@ -77,33 +81,71 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
     Raises
     ------
     InputError
-        If the data cannot be read, is of the other modality, or gives no sequence.
+        If the data cannot be read, or gives no sequence: it says which rows were skipped why, and the first in its own words.
     """
-    inputs = read(recipe.data.source, options=recipe.data.options(), seed=recipe.seed)
-    skipped = Counter(inputs.skipped)
-    order = np.random.default_rng(recipe.seed).permutation(len(inputs.records))
-    limit = recipe.data.max_tokens
-    chosen: dict[int, TokenSequence] = {}
-    held = 0
-    for index in order.tolist() if limit else range(len(inputs.records)):
-        if limit and held >= limit:
-            break
+    limits = recipe.data.max_tokens, recipe.data.max_sequences
+    drawn = draw(recipe.data.source, options=recipe.data.options(), seed=recipe.seed, limited=limits != (None, None))
+    held = _Held(*limits)
+
+    def use(record: Record) -> TokenSequence | Skip:
         try:
-            sequence = model.encode(inputs.records[index], recipe.data.max_length)
-        except InputError:
-            if not (chosen or skipped):  # the first one already: it is the data, not a row of it
+            sequence = model.encode(record, recipe.data.max_length)
+        except InputError as error:
+            if not held.sequences and drawn.skipped[_UNREAD] >= _HOPELESS:
                 raise
-            skipped["nothing for the model to read"] += 1
-            continue
-        chosen[index] = sequence
-        held += len(sequence)
-        skipped["cut to the longest length"] += sequence.truncated
-        progress("tokenize", min(held, limit) if limit else len(chosen), limit or len(inputs.records))
-    if not chosen:
-        raise InputError(f"{recipe.data.source} gave no sequence ({dict(skipped)}). Check the column and the limits.")
+            return Skip(_UNREAD, record.reference, str(error))
+        held.add(sequence)
+        progress("tokenize", *held.progress(drawn.rows))
+        return sequence
+
+    sequences = drawn.collect(use, lambda: held.room(drawn.rows))
+    if not sequences:
+        raise InputError(f"{nothing_usable(drawn)} Check the column, the model and the limits.")
     return Prepared(
-        tuple(chosen[index] for index in sorted(chosen)), {why: count for why, count in skipped.items() if count}
+        tuple(sequences),
+        dict(drawn.skipped),
+        shortened=sum(sequence.truncated for sequence in sequences),
+        rows=drawn.rows,
+        examples=dict(drawn.examples),
+        notes=drawn.notes(),
     )
+
+
+_UNREAD = "nothing for the model to read"
+_HOPELESS = 1000  # rows that a model cannot read, and none that it can: it is the data, not a row of it
+
+
+@dataclass(slots=True)
+class _Held:
+    """How much has been drawn, of how much."""
+
+    max_tokens: int | None
+    max_sequences: int | None
+    tokens: int = 0
+    sequences: int = 0
+
+    def add(self, sequence: TokenSequence) -> None:
+        self.tokens += len(sequence)
+        self.sequences += 1
+
+    def room(self, rows: int) -> int:
+        """Return how many more rows to try: as many as the limit on tokens will likely take, and few more."""
+        room = rows if self.max_sequences is None else self.max_sequences - self.sequences
+        if self.max_tokens is None or room <= 0:
+            return room
+        missing = self.max_tokens - self.tokens
+        if missing <= 0 or not self.sequences:
+            return min(room, _FIRST if missing > 0 else 0)
+        return min(room, int(1.1 * missing * self.sequences / self.tokens) + 8)
+
+    def progress(self, rows: int) -> tuple[int, int]:
+        """Return how far the draw is, and how far it goes."""
+        if self.max_tokens:
+            return min(self.tokens, self.max_tokens), self.max_tokens
+        return self.sequences, min(rows, self.max_sequences or rows)
+
+
+_FIRST = 32  # rows, to learn how many tokens a row has
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,5 +293,5 @@ def _column(values: list[Any]) -> pa.Array:
     """Keep a user's column as it came; values of mixed types become text, which loses nothing that can be shown."""
     try:
         return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         return pa.array([None if value is None else str(value) for value in values])

@@ -33,7 +33,11 @@ class Manifest:
     dtype: str = "float16"
     normalize: Mapping[str, Any] = field(default_factory=dict)
     attributes: tuple[str, ...] = ()  # the user's columns of sequences.parquet
-    skipped: Mapping[str, int] = field(default_factory=dict)  # reason: how many inputs
+    skipped: Mapping[str, int] = field(default_factory=dict)  # reason: how many rows could not be used
+    examples: Mapping[str, str] = field(default_factory=dict)  # reason: the first such row, in words
+    shortened: int = 0  # sequences that were cut to the longest length
+    rows: int = 0  # of the data: those used, those skipped, and those not drawn; 0: not known
+    notes: tuple[str, ...] = ()  # what was assumed of the data, a sentence each
     check: float | None = None  # largest difference of rebuilt attention from the model's own
     versions: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
@@ -88,10 +92,22 @@ def read_manifest(path: Path) -> Manifest:
             "layers": tuple(LayerInfo(**layer) for layer in given["layers"]),
             "shards": tuple(given["shards"]),
             "attributes": tuple(given["attributes"]),
+            "notes": tuple(given.get("notes", ())),
         }
+        given |= _parted(given.get("skipped", {}))
         return Manifest(**given)
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"{path} is not the manifest of an attnviz run ({error}). Make the run again.") from error
+
+
+def _parted(skipped: Mapping[str, int]) -> dict[str, Any]:
+    """Part what older runs counted among the skipped: sequences that were shortened, and are there."""
+    if _SHORTENED not in skipped:
+        return {}
+    return {"shortened": skipped[_SHORTENED], "skipped": {why: n for why, n in skipped.items() if why != _SHORTENED}}
+
+
+_SHORTENED = "cut to the longest length"
 
 
 def read_map_info(path: Path) -> MapInfo:
