@@ -249,6 +249,7 @@ def test_other_documents(tmp_path):
         "x",
         "y",
     ]
+    assert texts(read_bytes(tmp_path, "a.jsonl", '[1]\n{"text": \n{"text": "x"}\n{"text": "y"}')) == ["x", "y"]
     for data, words in (
         ('{"text": ["a", "b"], "n": [1]}', "different lengths"),
         ('{"a": [{"text": "x"}], "b": [{"text": "y"}]}', "has rows under 'a', 'b'"),

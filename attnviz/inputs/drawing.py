@@ -2,7 +2,8 @@
 
 Receives opened sources, hands their rows to whoever uses them, in the order of a seeded draw without replacement, and reads no more
 of them than it is asked for: a limit on tokens is reached long before a large source is read. Of 10,000 pictures, for 2,000 tokens
-at 17 a picture (118 of them), 10,000 were decoded before and 153 are now, from Parquet and from a folder alike (2026-11-28).
+at 17 a picture (118 of them), 10,000 were read before and 134 are now: from a folder in 13.3 s and 1.2 s, from Parquet in 10.6 s
+and 2.4 s, from an .npz in 2.5 s and 0.3 s (2026-11-28).
 
 Every row has one fate: it is used, counted among the skipped by its reason, or not drawn. Sizes of batches follow from the data
 alone, so one seed gives one sample.

@@ -66,18 +66,14 @@ def read_json_lines(location: str, options: DataOptions, seed: int) -> Rows:
 
 
 def _is_document(file: TextFile) -> bool:
-    """Tell one JSON document from JSON lines: an array, an object over several lines, or a single line that holds lists."""
-    first = list(islice(file.lines(), 2))
-    if not first:
+    """Tell one JSON document from JSON lines, of which a few may be bad: most of its lines are no JSON by themselves."""
+    first = [text.lstrip("\ufeff \t") for _, text in islice(file.lines(), _ROWS_FOR_COLUMNS)]
+    if not first or not first[0].startswith(("[", "{")):
         return False
-    text = first[0][1].lstrip("\ufeff \t")
-    if text.startswith("["):
-        return True
-    items = [_loaded(line) for _, line in first]
-    if not isinstance(items[0], dict):
-        return text.startswith("{") and not any(isinstance(item, dict) for item in items)
-    nested = items[0].values()
-    return len(items) == 1 and bool(nested) and any(isinstance(value, list | dict) for value in nested)
+    if len(first) > 1:
+        return 2 * sum(_loaded(text) is not None for text in first) < len(first)
+    item = _loaded(first[0])
+    return not isinstance(item, dict) or any(isinstance(value, list | dict) for value in item.values())
 
 
 def _names(file: TextFile) -> list[str]:
