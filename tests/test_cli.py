@@ -32,8 +32,8 @@ class Done:
     stderr: str
 
 
-@pytest.fixture
-def attnviz_command(monkeypatch, capsys):
+@pytest.fixture(name="attnviz_command")
+def command_line(monkeypatch, capsys):
     """Run the command's ``main`` with these words; a process of its own would load torch anew each time."""
 
     def command(*words):

@@ -15,7 +15,7 @@ from typing import Any
 
 from attnviz.errors import InputError
 from attnviz.inputs.columns import Columns, choose, free_name, to_record
-from attnviz.inputs.dialect import Dialect, cut, detect, rows
+from attnviz.inputs.dialect import UNQUOTED, Dialect, cut, detect, rows
 from attnviz.inputs.opening import TextFile, open_text
 from attnviz.inputs.rows import DataOptions, Indexes, Rows, Skip, pick
 from attnviz.inputs.values import Column
@@ -89,11 +89,7 @@ def _scanned(file: TextFile, dialect: Dialect) -> tuple[Dialect, _Scan | None, t
         plain = _scan(file, literal) if scan and scan.unusable else None
     if plain is None or (scan and plain.unusable >= scan.unusable):
         return dialect, scan, ()
-    return (
-        literal,
-        plain,
-        (f"{file.path.name}: quotes are characters of the text: as marks of cells they would join rows",),
-    )
+    return literal, plain, (f"{file.path.name}: {UNQUOTED}",)
 
 
 def _scan(file: TextFile, dialect: Dialect) -> _Scan | None:

@@ -16,11 +16,11 @@ from itertools import islice
 from attnviz.errors import InputError
 from attnviz.inputs.opening import TextFile
 
-__all__ = ["Dialect", "cut", "detect", "rows"]
+__all__ = ["UNQUOTED", "Dialect", "cut", "detect", "rows"]
 
 _DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
-_UNQUOTED = ", and quotes are characters of the text"
+UNQUOTED = "quotes are characters of the text: as marks of cells they would join rows"
 _SAMPLE = 200  # rows
 _AGREE = 0.9  # of the rows have as many cells as the header
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
@@ -65,7 +65,10 @@ def detect(file: TextFile, promised: str, given: str | None = None) -> tuple[Dia
         dialect = replace(dialect, delimiter=_delimiter(file, given))
     elif not told and (other := _better(file, dialect)) != dialect:
         dialect = other
-        notes.append(f"cells are parted by {_NAMES[other.delimiter]}" + ("" if other.quotes else _UNQUOTED))
+        if other.delimiter != promised:
+            notes.append(f"cells are parted by {_NAMES[other.delimiter]}")
+        if not other.quotes:
+            notes.append(UNQUOTED)
     loose = replace(dialect, blanks=True)
     if _blanks(file, dialect) and _fit(file, loose).share >= _fit(file, dialect).share:
         dialect = loose

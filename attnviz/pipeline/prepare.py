@@ -9,6 +9,7 @@ import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from operator import attrgetter
 from typing import Any
 
@@ -291,7 +292,11 @@ def image_tables(prepared: Prepared, model: LoadedModel, rows: int) -> Iterator[
 
 def _column(values: list[Any]) -> pa.Array:
     """Keep a user's column as it came; values of mixed types become text, which loses nothing that can be shown."""
-    try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return pa.array([None if value is None else str(value) for value in values])
+    kinds = {type(value) for value in values if value is not None}
+    for wanted in (None, pa.uint64()) if kinds == {int} else (None,):
+        try:
+            if kinds != {date, datetime}:  # Arrow would drop the times
+                return pa.array(values, wanted, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+            continue
+    return pa.array([None if value is None else str(value) for value in values])
