@@ -189,13 +189,15 @@ class Column:
         if not cell:
             return
         self.empty = False
+        if self._is_text:
+            return
         if cell in _MISSING:
             self.missing[cell] = self.missing.get(cell, 0) + 1
         elif self._kind is not None:
             if not self._kind.see(cell):
                 self._kind = self._kind.widened(cell)
                 self._is_text = self._kind is None
-        elif not self._is_text:
+        else:
             self._kind = next((kind for make in _KINDS if (kind := make()).see(cell)), None)
             self._is_text = self._kind is None
 
