@@ -1,10 +1,14 @@
-"""The explorer for Panel's own server: ``panel serve dashboards/explorer.py --args RUN [RUN…]``."""
+"""The explorer for Panel's own server: ``panel serve dashboards/explorer.py --args RUN [RUN…]``.
+
+Unlike ``attnviz view`` it goes by the names of this machine alone, and by those in ``BOKEH_ALLOW_WS_ORIGIN``.
+"""
 
 import sys
 
 import panel as pn
 
-from attnviz.explorer import Explorer
+from attnviz.explorer import Explorer, session_refusal
 
 pn.extension()
-Explorer(sys.argv[1:]).servable(title="attnviz")
+refusal = session_refusal()
+(Explorer(sys.argv[1:]) if refusal is None else pn.pane.Str(refusal)).servable(title="attnviz")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from attnviz.cli.serving import read_password, serve_runs
+from attnviz.cli.serving import Door, door, serve_runs
 from attnviz.errors import AttnvizError
 
 if TYPE_CHECKING:
@@ -246,18 +246,15 @@ def project(
 
 @click.command()
 @click.argument("paths", metavar="RUN...", nargs=-1, required=True, type=_RUN)
-@click.option("--port", type=click.IntRange(0, 65535), default=5006, show_default=True, help="0 takes a free one.")
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Address to listen at; others may then see the runs."
-)
+@door
 @click.option("--user", help="Ask whoever opens the page for this name and a password.")
 @click.option("--password-file", type=_RUN, help="Its first line is the password.  [default: you are asked for one]")
-def view(paths: tuple[Path, ...], port: int, host: str, user: str | None, password_file: Path | None) -> None:
+def view(door: Door, paths: tuple[Path, ...], user: str | None, password_file: Path | None) -> None:
     """Open one or several RUNs, or folders of them, in the explorer, in a browser.
 
     Example:  attnviz view data/runs/minilm_docs data/runs/digits_vit
     """
-    serve_runs(paths, port, host, user=user, password=read_password(user, password_file))
+    serve_runs(paths, door, user=user, password_file=password_file)
 
 
 @click.command()
@@ -303,9 +300,9 @@ def export(
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=5006, show_default=True)
+@door
 @click.option("--no-serve", is_flag=True, help="Make the runs and stop.")
-def demo(port: int, *, no_serve: bool) -> None:
+def demo(door: Door, *, no_serve: bool) -> None:
     """Make the two demo runs, a language and a vision model, unless they are there; then open them in the explorer.
 
     Example:  attnviz demo --port 5006
@@ -325,7 +322,7 @@ def demo(port: int, *, no_serve: bool) -> None:
     if no_serve:
         click.echo("Both runs are in data/runs. See them with: attnviz view data/runs/minilm_docs data/runs/digits_vit")
     else:
-        serve_runs(runs, port, "127.0.0.1")
+        serve_runs(runs, door)
 
 
 def _export_page(

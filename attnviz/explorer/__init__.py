@@ -4,7 +4,8 @@ This package alone imports panel. It never imports torch: the dashboard opens a 
 """
 
 from attnviz.explorer.app import Explorer
+from attnviz.explorer.gate import session_refusal
 from attnviz.explorer.server import serve
 from attnviz.explorer.state import State
 
-__all__ = ["Explorer", "State", "serve"]
+__all__ = ["Explorer", "State", "serve", "session_refusal"]

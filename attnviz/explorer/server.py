@@ -2,16 +2,18 @@
 
 import errno
 import gc
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import panel as pn
+from bokeh.util.browser import view
 
 from attnviz.errors import AttnvizError
-from attnviz.explorer.access import address, origins, sign_in
+from attnviz.explorer.access import Admission, address, checked_prefix
 from attnviz.explorer.app import Explorer
+from attnviz.explorer.auth import sign_in
 from attnviz.explorer.folders import runs_in
+from attnviz.explorer.gate import guard
 from attnviz.explorer.library import open_runs
 from attnviz.plots.raster import warm
 
@@ -27,6 +29,9 @@ def serve(
     ready: Callable[[str], None] | None = None,
     user: str | None = None,
     password: str | None = None,
+    origins: Sequence[str] = (),
+    prefix: str = "",
+    forwarded: bool = False,
 ) -> None:
     """Serve the explorer until the process is interrupted.
 
@@ -42,49 +47,53 @@ def serve(
         Called with the address once pages are served without delay.
     user, password
         Who may see the pages; everybody who reaches them, if not given.
+    origins
+        What else the server is called in a browser's address, ``HOST`` or ``HOST:PORT``: behind a proxy, or by another name.
+    prefix
+        The path below which everything is served, where a proxy hands it on.
+    forwarded
+        Whether to believe the ``X-Forwarded-`` headers of a proxy. Without one, whoever asks can write them.
 
     Raises
     ------
     DatasetError
         If a run cannot be opened.
     AttnvizError
-        If the port or the address cannot be had, or only one of user and password is given.
+        If the port or the address cannot be had, only one of user and password is given, or an origin or the prefix is none.
     """
     if (user is None) != (password is None) or password == "":
         raise AttnvizError("Signing in takes a name and a password. Give both.")
+    host = host.removeprefix("[").removesuffix("]")
+    admission, below = Admission.of(host, origins, forwarded=forwarded), checked_prefix(prefix)
     runs = list(open_runs(runs_in(paths)[0]).values())
     warm()
     pn.extension("tabulator")
     try:
-        port = port or _free_port(host)
-        page = {"/": lambda: Explorer(runs)}
         server = pn.io.server.get_server(
-            page,
+            {"/": lambda: Explorer(runs)},
             port=port,
             address=host,
             title="attnviz",
-            websocket_origin=origins(host, port),
-            **sign_in(user, password),
+            prefix=below,
+            use_xheaders=forwarded,
+            websocket_origin=admission.other_pages(),
+            **sign_in(user, password, below),
         )
     except OSError as error:
         raise AttnvizError(_why(error, host, port)) from error
+    guard(server._tornado, admission, below)  # before it starts; Bokeh has no public name for its application
     gc.collect()
     gc.freeze()  # what is loaded by now stays; looking through it again held every second new page up by 300 ms
+    found = address(host, server.port, f"{below}/" if below else "")
     if ready is not None:
-        ready(address(host, port))
+        ready(found)
     if show:
-        server.show("/")
+        view(found)
     server.start()
     try:
         server.io_loop.start()  # and not `run_until_shutdown`, which prints, and hangs where its output is closed
     finally:
         server.stop()
-
-
-def _free_port(host: str) -> int:
-    """Ask the system for a port: Panel must know it beforehand, because it admits only connections from its own address."""
-    with socket.create_server((host, 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def _why(error: OSError, host: str, port: int) -> str:
