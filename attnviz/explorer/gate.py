@@ -24,9 +24,8 @@ def guard(application: Any, admission: Admission, prefix: str = "") -> None:
     Beside that: ``PREFIX`` leads to ``PREFIX/``, because what the page names lies relative to that; and nothing is imported for a
     visitor, which Panel's address of a component's files does with any module that is named there.
     """
-    application.add_handlers(
-        ".*", [Rule(_Refused(admission), _Refusal), Rule(_Unknown(prefix), ErrorHandler, {"status_code": 404})]
-    )
+    unknown = Rule(_Unknown(prefix), ErrorHandler, {"status_code": 404})
+    application.add_handlers(".*", [Rule(_Refused(admission), _Refusal), unknown, Rule(_Readable(), _Refusal)])
     if prefix:
         application.add_handlers(".*", [(prefix, RedirectHandler, {"url": f"{prefix}/", "permanent": False})])
     application.add_transform(partial(_Headers, admission.frames()))
@@ -66,6 +65,15 @@ class _Unknown(Matcher):
         path = request.path or ""
         known = not path.startswith(self._below) or path.removeprefix(self._below).split("/")[0] in sys.modules
         return None if known else {}
+
+
+class _Readable(Matcher):
+    """Matches nothing, and keeps from Panel a Host that it cannot read: an IPv6 address is a traceback to it (1.9.4)."""
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        if request.host.startswith("["):
+            request.host = "localhost" + request.host.partition("]")[2]  # a browser is told, and knows better
+        return None
 
 
 class _Refusal(RequestHandler):
