@@ -133,11 +133,15 @@ class Run(RunDirectory):
         return head_changes(self, other)
 
     def explore(self) -> "Explorer":
-        """Return the explorer of this run; a notebook shows it. Needs the extra ``dashboard``."""
-        panel = require("panel", "dashboard")
-        from attnviz.explorer import Explorer
+        """Return the explorer of this run; a notebook shows it in its cell, without the network. Needs the extra ``dashboard``.
 
-        panel.extension()
+        It is drawn by the notebook's kernel. The notebook grows by some 10 MB, because it holds what the browser needs.
+        """
+        require("panel", "dashboard")
+        from attnviz.explorer import Explorer
+        from attnviz.explorer.notebook import load
+
+        load()
         return Explorer([self])
 
     def landing(self, name: str, layer: int, head: int) -> "Landing":

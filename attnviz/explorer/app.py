@@ -6,6 +6,7 @@ A view is a ``View`` in a file of its own; adding one is that file, a name among
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import panel as pn
 from panel.viewable import Viewer
@@ -20,6 +21,7 @@ from attnviz.explorer.image_view import ImageView
 from attnviz.explorer.library import open_runs
 from attnviz.explorer.model_view import ModelView
 from attnviz.explorer.neuron_view import NeuronView
+from attnviz.explorer.notebook import framed, in_cell, keep_inline
 from attnviz.explorer.page import Page
 from attnviz.explorer.saver import pages, saver
 from attnviz.explorer.sequence_view import SentenceView
@@ -80,8 +82,11 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def __init__(self, runs: Sequence[RunDirectory | str | Path]) -> None:
         super().__init__()
         self.state = State(open_runs(runs))
+        self._in_cell = in_cell()
         self._sync_address()
-        self._page = Page(key=self._press, back=self.state.return_to, css_classes=["page"], stylesheets=sheet())
+        self._page = Page(
+            key=self._press, back=self.state.return_to, in_cell=self._in_cell, css_classes=["page"], stylesheets=sheet()
+        )
         self._sidebar = Sidebar(self.state)
         self._views = _Views(self.state)
         self._build()
@@ -91,6 +96,12 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def __panel__(self) -> pn.viewable.Viewable:
         """Return the page."""
         return self._root
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        """Return what a notebook shows."""
+        bundle = framed(super()._repr_mimebundle_(include, exclude), self.state.run)
+        keep_inline(self._root)
+        return bundle
 
     def save(self, path: str | Path) -> Path:
         """Write the head that is shown as one HTML file that needs no server. Raises ``DatasetError`` if none is open."""
@@ -118,12 +129,12 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         tabs = segments(self.state, "view", titled=False, tabs=True)
         self._menu = button("☰", self._toggle_side, "Run, map, colours, search.", "menu", label="Options and legend")
         self._toggle = button("", self._switch_theme, "Change between light and dark.", "theme")
-        return box("top", self._menu, self._brand, tabs, self._toggle, HelpPanel(self.state))
+        return box("top", self._menu, self._brand, tabs, self._toggle, HelpPanel(self.state, in_cell=self._in_cell))
 
     def _head_line(self) -> pn.viewable.Viewable:
         fit = button("Reset view", self._fit, "Show everything again.")
         self._clear = button("Clear selection", self.state.clear, "Select nothing: neither a token nor points.")
-        self._saver = saver(self.state, lambda: self._views[self.state.view].swatches())
+        self._saver = saver(self.state, lambda: self._views[self.state.view].swatches(), in_cell=self._in_cell)
         return box("head-line", self._moves, self._title, self._chips, self._clear, fit, self._saver)
 
     def _mover(self, step: tuple[int, int]) -> Callable[[], None]:
@@ -163,7 +174,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         state = self.state
         on_head = state.view == "head"
         self._problem()
-        self._root.css_classes = ["av", state.theme]
+        self._root.css_classes = ["av", state.theme, *(["in-cell"] if self._in_cell else [])]
         self._toggle.text = "Dark" if state.theme == "light" else "Light"
         self._brand.object = markup.brand(state.directory)
         self._title.object = markup.heading(*self._heading())
@@ -233,7 +244,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
 
     def _sync_address(self) -> None:
         """Take the state from the address, and keep the address up to date from then on."""
-        location = pn.state.location
+        location = None if self._in_cell else pn.state.location  # a notebook's address is the notebook's
         if location is None:
             return
         self.state.restore(location.search)

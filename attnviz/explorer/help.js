@@ -1,6 +1,9 @@
 // The button that opens the help, the help, and the card that greets a first visit. Texts are set as text, never as HTML.
 
-export function render({model}) {
+export function render({model, view}) {
+  let cell = view
+  while (cell.parent && !cell.model.css_classes?.includes('av')) cell = cell.parent
+  const area = model.in_cell ? cell.el : document
   const make = (tag, values, ...children) => {
     const element = Object.assign(document.createElement(tag), values)
     element.append(...children)
@@ -27,17 +30,21 @@ export function render({model}) {
     fill()
     before = document.activeElement
     while (before?.shadowRoot?.activeElement) before = before.shadowRoot.activeElement
-    dialog.showModal()
+    if (model.in_cell) dialog.show()  // a modal one would cover the notebook
+    else dialog.showModal()
     close.focus()
   }
   let before = null
   dialog.addEventListener('close', () => (before?.isConnected ? before : opener).focus?.())
   dialog.addEventListener('click', (event) => { if (event.target === dialog) dialog.close() })  // beside it
-  dialog.addEventListener('keydown', (event) => event.stopPropagation())
+  dialog.addEventListener('keydown', (event) => {
+    event.stopPropagation()
+    if (model.in_cell && event.key === 'Escape') dialog.close()
+  })
   const opener = make('button', {type: 'button', className: 'help-opener', textContent: '?', title: 'Help and keys', onclick: open})
   opener.setAttribute('aria-label', 'Help')
   opener.setAttribute('aria-haspopup', 'dialog')
-  document.addEventListener('keydown', (event) => {
+  area.addEventListener('keydown', (event) => {
     const at = event.composedPath()[0]
     const typing = at?.isContentEditable || ['INPUT', 'SELECT', 'TEXTAREA'].includes(at?.tagName) && at.type !== 'checkbox'
     if (event.key !== '?' || typing || event.ctrlKey || event.metaKey || event.altKey) return

@@ -21,11 +21,12 @@ class HelpPanel(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes
     sections = param.List(default=[], doc="A title, and rows of a term and what is said of it")
     hint = param.List(default=[*HINT], doc="The lines of the card")
     seen = param.String(default=SEEN)
+    in_cell = param.Boolean(default=False, doc="Whether the page is a notebook's, and only a cell of it ours")
 
     _esm = files("attnviz.explorer").joinpath("help.js").read_text("utf-8")
 
-    def __init__(self, state: State) -> None:
-        super().__init__(css_classes=["help"], stylesheets=sheet(), margin=0)
+    def __init__(self, state: State, *, in_cell: bool = False) -> None:
+        super().__init__(in_cell=in_cell, css_classes=["help"], stylesheets=sheet(), margin=0)
         self._state = state
         follow(state, ["view"], act=self._show)
         attempt(state, act=self._show)

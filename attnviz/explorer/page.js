@@ -2,6 +2,7 @@
 
 const SHORTCUTS = new Set(['ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'Escape', 'Home', 'Enter', ...'01234567tmbl'])
 const SLOW = 150  // milliseconds until a change counts as slow
+const SILENT = 10000  // milliseconds until a notebook's kernel counts as silent
 const LONGEST = 60000  // milliseconds; an answer that never comes must not leave the sign on the page
 
 const typing = (event) => {
@@ -19,8 +20,8 @@ function* every(root) {  // all elements, those in shadow roots included
   }
 }
 
-const seek = () => {
-  const fields = [...every(document)].filter((element) => element.matches?.('.seek, .find'))
+const seek = (place) => {
+  const fields = [...every(place)].filter((element) => element.matches?.('.seek, .find'))
     .map((host) => host.shadowRoot?.querySelector('input')).filter((input) => input?.checkVisibility())
   fields[fields.length - 1]?.focus()  // in the table of sequences its own field comes after the side bar's
   return fields.length > 0
@@ -99,19 +100,37 @@ const goBack = (model, document) => {
   })
 }
 
+// In a notebook only the cell is ours: keys count where the focus is in it, and the notebook leaves those alone. What is drawn
+// anew loses the focus, to nobody; after a click of ours it comes back.
+const settle = (area) => {
+  let ours = false
+  area.tabIndex = -1
+  area.style.outline = 'none'
+  area.dataset.lmSuppressShortcuts = 'true'  // JupyterLab's word for it
+  document.addEventListener('pointerdown', (event) => { ours = event.composedPath().includes(area) }, true)
+  area.addEventListener('focusout', () => requestAnimationFrame(() => {
+    if (ours && document.activeElement === document.body) area.focus({preventScroll: true})
+  }))
+}
+
 export function render({model, view}) {
+  let cell = view
+  while (cell.parent && !cell.model.css_classes?.includes('av')) cell = cell.parent
+  const [area, place] = model.in_cell ? [cell.el, cell.shadow_el] : [document.body, document]
   gather(view.root)
-  goBack(model, view.model.document)
+  if (model.in_cell) settle(area)
+  else goBack(model, view.model.document)
   const root = document.createElement('div')
   const line = Object.assign(document.createElement('div'), {className: 'drawing', hidden: true})
   const words = Object.assign(document.createElement('div'), {className: 'loading', textContent: 'Loading…'})
   words.setAttribute('role', 'status')
   root.append(line, words)
 
-  document.addEventListener('keydown', (event) => {
+  const keys = model.in_cell ? area : document
+  keys.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event)) return
     if (event.key === '/') {
-      if (seek()) event.preventDefault()
+      if (seek(place)) event.preventDefault()
     } else if (SHORTCUTS.has(event.key)) {
       event.preventDefault()
       model.send_msg(event.key)
@@ -123,7 +142,7 @@ export function render({model, view}) {
   const paintSoon = () => { due ??= setTimeout(paint, 100) }
   const paint = () => {
     due = null
-    for (const element of every(document)) {
+    for (const element of every(place)) {
       for (const [selector, name] of Object.entries(NAMES)) if (element.matches(selector)) name(element, model.summary)
       if (element.shadowRoot) watch(element.shadowRoot)
     }
@@ -140,10 +159,12 @@ export function render({model, view}) {
       element.style.setProperty('background', model.paper, 'important')  // Panel paints the body white
     }
   }
-  model.on('paper', dress)
   model.on('summary', paintSoon)
-  dress()
-  watch(document.body)
+  if (!model.in_cell) {
+    model.on('paper', dress)
+    dress()
+  }
+  watch(model.in_cell ? place : area)
   paint()
 
   // A change is followed by a question to the server, which it answers when it has drawn. One question at a time.
@@ -151,7 +172,8 @@ export function render({model, view}) {
   const rest = () => {
     Object.assign(wait, {since: null, asked: false, again: false})
     line.hidden = words.hidden = true
-    document.body.removeAttribute('aria-busy')
+    area.removeAttribute('aria-busy')
+    words.textContent = 'Loading…'
   }
   const ask = () => {
     Object.assign(wait, {asked: true, again: false})
@@ -167,10 +189,17 @@ export function render({model, view}) {
     setTimeout(() => {
       if (wait.since !== since) return
       line.hidden = false
-      document.body.setAttribute('aria-busy', 'true')
+      area.setAttribute('aria-busy', 'true')
     }, SLOW)
+    if (model.in_cell) setTimeout(() => {
+      if (wait.since !== since) return
+      words.textContent = 'The kernel is busy or gone. If it was restarted, run this cell again.'
+      words.hidden = false
+    }, SILENT)
     setTimeout(() => { if (wait.since === since) rest() }, LONGEST)
   }
+  const note = model.in_cell ? area.closest('.attnviz-cell')?.querySelector('.attnviz-note') : null
+  model.on('msg:custom', () => { if (note) note.hidden = true })
   model.on('msg:custom', () => wait.again ? setTimeout(ask, 60) : rest())
   view.model.document.on_change((event) => {
     const quiet = event.msg_data?.event_name === 'mouseleave' || event.model?.name === 'pointer-sent'

@@ -22,6 +22,7 @@ class Page(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no u
 
     paper = param.String(default="#ffffff", doc="The colour behind everything")
     summary = param.String(default="")
+    in_cell = param.Boolean(default=False, doc="Whether the page is a notebook's, and only a cell of it ours")
     key = param.Callable(default=None)
     back = param.Callable(default=None)
 

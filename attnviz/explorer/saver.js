@@ -150,7 +150,7 @@ export function render({model, view}) {
       act('head', 'Page of this head (HTML)', ask('head')),
       act('wall', 'Page of all heads (HTML)', ask('wall')),
       act('sequence', 'Page of this sequence (HTML)', ask('sequence')),
-      act('link', 'Copy link', copy), where, told))
+      ...(model.in_cell ? [] : [act('link', 'Copy link', copy), where]), told))
   model.on('msg:custom', (event) => {
     const {html, name, problem, legend} = event.data ?? event
     if (legend) return heard?.(legend)

@@ -32,6 +32,9 @@ class Saver(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no 
     font = param.String(default=FONT)
     summary = param.String(default="", doc="The caption, and the title of an SVG")
     name_of = param.String(default="attnviz", doc="What files are called")
+    in_cell = param.Boolean(
+        default=False, doc="Whether the page is a notebook's: its address leads to no state of ours"
+    )
     page = param.Callable(default=None)
     legend = param.Callable(default=None, doc="Returns what the colours of the figures mean")
 
@@ -51,9 +54,9 @@ class Saver(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no 
             self._send_msg({"html": made.html, "name": f"{name}.html"})
 
 
-def saver(state: State, legend: Callable[[], list[Swatch]]) -> Saver:
+def saver(state: State, legend: Callable[[], list[Swatch]], *, in_cell: bool = False) -> Saver:
     """Return the menu of a session; ``legend`` says what the colours of the figures mean."""
-    return Saver(page=pages(state), legend=legend, css_classes=["saver"], stylesheets=sheet())
+    return Saver(page=pages(state), legend=legend, in_cell=in_cell, css_classes=["saver"], stylesheets=sheet())
 
 
 def pages(state: State) -> Callable[[str], StillPage]:
