@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from attnviz.errors import InputError, RecipeError, nearest
 from attnviz.inputs import DataOptions, Source
+from attnviz.inputs.pictures import background_color
 from attnviz.maps import parse
 from attnviz.normalize import DEFAULT, Normalize
 from attnviz.resources import resource
@@ -37,7 +38,7 @@ __all__ = [
 Section = TypeVar("Section")
 
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}|://[^/\s]*:[^/\s]*@")
-_LATER = ("encoding", "delimiter")  # keys of data that recipes did not always have
+_LATER = {"encoding": None, "delimiter": None, "background": "white"}  # keys of data that recipes did not always have
 _METHODS = ("pca", "umap", "attention")  # the maps of a recipe that names none
 
 
@@ -85,8 +86,8 @@ class Recipe:
     def fingerprint(self) -> str:
         """Return a hash of all that the captured data depends on: everything but the name and the maps."""
         parts = _plain(dataclasses.replace(self, name="", maps=()))
-        for key in _LATER:  # so that older runs resume
-            if parts["data"][key] is None:
+        for key, default in _LATER.items():  # so that older runs resume
+            if parts["data"][key] == default:
                 del parts["data"][key]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -125,6 +126,10 @@ def make_recipe(given: Mapping[str, Any], overrides: Mapping[str, Any] | None = 
             "The recipe names no data. Set data.source to a path, builtin:NAME, hub:NAME or a list of these."
         )
     _refuse_limits(recipe)
+    try:
+        background_color(recipe.data.background)
+    except InputError as error:
+        raise RecipeError(str(error)) from error
     _refuse_secrets(_plain(recipe), "recipe")
     return recipe
 

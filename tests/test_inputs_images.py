@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from attnviz.errors import InputError
-from attnviz.inputs import images as images_module
 from attnviz.inputs import read
+from attnviz.inputs.pixels import see
 from tests.sources import WORDS, options, save_data_set, texts, write_images
 
 
@@ -91,7 +91,7 @@ def test_npz_takes_grey_colour_and_fractions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "images", [np.zeros((2, 3)), np.zeros((2, 3, 3, 4)), np.full((2, 3, 3), 7.0), np.zeros((2, 3, 3), dtype=np.int64)]
+    "images", [np.zeros((2, 3)), np.zeros((2, 3, 3, 4)), np.zeros((2, 3, 3), complex), np.zeros((2, 0, 3))]
 )
 def test_npz_of_another_shape_or_type_is_refused(images, tmp_path):
     np.savez(tmp_path / "a.npz", images=images)
@@ -154,7 +154,7 @@ def test_parquet_with_pictures_is_read_like_a_data_set(tmp_path):
 def test_decoding_leaves_the_warning_filters_alone(tmp_path):
     write_images(tmp_path, ["a.png"])
     before = list(warnings.filters)
-    images_module.decode(tmp_path / "a.png")
+    see(tmp_path / "a.png")
     assert list(warnings.filters) == before
 
 

@@ -6,16 +6,13 @@ with the types it came with. A name that the run's ``sequences.parquet`` needs f
 than an error: it is the user's data.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from attnviz.errors import InputError, nearest
-from attnviz.inputs.images import lazily
+from attnviz.inputs.pictures import Picture
 from attnviz.inputs.rows import DataOptions, Skip
 from attnviz.schema import SEQUENCES
 from attnviz.types import Record
@@ -86,15 +83,15 @@ def _is_picture(value: Any) -> bool:
     return isinstance(value, Mapping) and {"bytes", "path"} <= value.keys()
 
 
-def _image(value: Any, folder: Path) -> Callable[[], NDArray[np.uint8]] | Skip:
-    """Return what decodes a picture: its bytes, or the file at a path from ``folder``."""
+def _image(value: Any, folder: Path) -> Picture | Skip:
+    """Return a picture: its bytes, or the file at a path from ``folder``."""
     if _is_picture(value):
         value = value["bytes"] if value["bytes"] is not None else value["path"]
     if isinstance(value, bytes):
-        return lazily(value)
+        return Picture(value)
     if not isinstance(value, str) or not value.strip():
         return Skip("no image")
-    return lazily(folder / value)
+    return Picture(folder / value)
 
 
 def _attributes(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:

@@ -33,17 +33,20 @@ class Draw:
         self.tables, self.sources = tables, sources
         self.limited = limited
         self.skipped: Counter[str] = Counter()  # reason: how many rows
+        for table in tables:
+            self.skipped.update(table.left_out)
         self.examples: dict[str, str] = {}  # reason: place and own words of the first that was met
         self.used = np.zeros(len(tables), np.int64)  # rows of each source
+        self._left_out = self.skipped.total()
         self._starts = np.cumsum([0, *(table.count for table in tables)])
-        self._order = self._shared(seed) if limited else np.arange(self.rows)
+        self._order = self._shared(seed) if limited else np.arange(self._starts[-1])
         self._owner = np.searchsorted(self._starts, self._order, side="right") - 1
-        self._waiting = np.ones(self.rows, bool)  # rows in the order of the draw
+        self._waiting = np.ones(self._starts[-1], bool)  # rows in the order of the draw
 
     @property
     def rows(self) -> int:
-        """The rows of all sources."""
-        return int(self._starts[-1])
+        """The rows of all sources, and what lies beside them and was left out."""
+        return int(self._starts[-1]) + self._left_out
 
     @property
     def not_drawn(self) -> int:
@@ -91,7 +94,7 @@ class Draw:
 
     def reasons(self) -> str:
         """Return in words why rows were skipped, each reason with the first row of it."""
-        told = (f"{count:,} × {reason}{_such_as(self.examples[reason])}" for reason, count in self.skipped.items())
+        told = (f"{count:,} × {reason}{_such_as(self.examples.get(reason))}" for reason, count in self.skipped.items())
         return ", ".join(told)
 
     def _shared(self, seed: int) -> Indexes:
@@ -102,7 +105,7 @@ class Draw:
         """
         random = np.random.default_rng(seed)
         if all(source.weight is None for source in self.sources):
-            return random.permutation(self.rows)
+            return random.permutation(int(self._starts[-1]))
         parts = [
             first + random.permutation(table.count) for first, table in zip(self._starts, self.tables, strict=False)
         ]
@@ -155,5 +158,5 @@ class Draw:
         return replace(record, attributes={**others, "source": self.sources[owner].name})
 
 
-def _such_as(example: str) -> str:
-    return f" (the first: {example})"
+def _such_as(example: str | None) -> str:
+    return "" if example is None else f" (the first: {example})"

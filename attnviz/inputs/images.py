@@ -1,68 +1,30 @@
 """Pictures: a folder of image files, or an ``.npz`` of arrays.
 
-Files become uint8 RGB, upright as their EXIF says, whatever they were stored as; the sub-folder becomes the attribute
-``label``, as image data sets are usually laid out. Arrays stay grey if they came grey. A file that cannot be decoded, or
-whose header promises a decompression bomb, is a counted skip: one bad file in a thousand should not stop a run.
+Gives Records whose pictures are decoded, scaled and laid on a background later (``attnviz.inputs.pictures``). The folder of a
+file becomes the attribute ``label``, as image data sets are usually laid out; a table beside the files that ``datasets`` would
+read, ``metadata.csv`` or ``metadata.jsonl`` with a column ``file_name``, gives them more. Arrays stay grey if they came grey.
 """
 
-import io
-import warnings
+import posixpath
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attnviz.errors import InputError, nearest, require
+from attnviz.errors import InputError, nearest
+from attnviz.inputs.delimited import read_csv
+from attnviz.inputs.folders import Found, find, plain
+from attnviz.inputs.lines import read_json_lines
+from attnviz.inputs.pictures import Picture
+from attnviz.inputs.pixels import picture_extensions
 from attnviz.inputs.rows import DataOptions, Indexes, Rows, Skip
 from attnviz.types import Record
 
-__all__ = ["IMAGE_EXTENSIONS", "array_rows", "decode", "lazily", "read_folder", "read_npz"]
-
-IMAGE_EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
-
-
-def decode(file: Path | bytes) -> NDArray[np.uint8] | Skip:
-    """Return an image file as ``(height, width, 3)``, or why that cannot be. Animations give their first frame."""
-    image_module = require("PIL.Image", "capture")
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns of a picture of 90 to 180 million pixels, and raises above.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", image_module.DecompressionBombWarning)
-            with image_module.open(io.BytesIO(file) if isinstance(file, bytes) else file) as picture:
-                return _upright_rgb(picture)
-    except (image_module.DecompressionBombError, image_module.DecompressionBombWarning):
-        return Skip("image too large")
-    except (OSError, ValueError, SyntaxError, EOFError):  # Pillow's decoders raise each of these on broken files
-        return Skip("unreadable image")
-
-
-def lazily(file: Path | bytes) -> Callable[[], NDArray[np.uint8]] | Skip:
-    """Return what decodes an image file later, or why that cannot be: it is tried now, and not kept."""
-    tried = decode(file)
-    return tried if isinstance(tried, Skip) else partial(_decode_again, file)
-
-
-def _decode_again(file: Path | bytes) -> NDArray[np.uint8]:
-    image = decode(file)
-    if isinstance(image, Skip):
-        raise InputError(
-            f"{file!s:.200} was a picture when the run began and is not now ({image.reason}). Do not change the data."
-        )
-    return image
-
-
-def _upright_rgb(picture: Any) -> NDArray[np.uint8]:
-    """Return the pixels as RGB, turned as the camera was held."""
-    upright = require("PIL.ImageOps", "capture").exif_transpose(picture)
-    if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits to white
-        grey = np.asarray(upright).astype(np.uint16) >> 8
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
-    return np.asarray(upright.convert("RGB"), dtype=np.uint8).copy()
+__all__ = ["array_rows", "read_folder", "read_npz"]
 
 
 def read_folder(location: str, options: DataOptions, seed: int) -> Rows:
@@ -74,42 +36,77 @@ def read_folder(location: str, options: DataOptions, seed: int) -> Rows:
         If the folder holds no image.
     """
     root = Path(location)
-    files = [root] if root.is_file() else _image_files(root)
-    if not files:
+    if root.is_file():
+        return _folder_rows(root.parent, [Path(root.name)], {}, {})
+    found = find(root)
+    if not found.pictures:
+        reasons = "".join(f" {count} × {reason}." for reason, count in found.left_out.items())
         raise InputError(
-            f"{location} holds no image: accepted are {', '.join(IMAGE_EXTENSIONS)}, in the folder or in sub-folders that "
-            "name their label. A folder of another kind may be a data set: hub:" + location
+            f"{location} holds no image.{reasons} Accepted are {', '.join(sorted(picture_extensions()))}, in the folder or in "
+            f"sub-folders that name their label. A folder of another kind may be a data set: hub:{location}"
         )
-    base = root.parent if root.is_file() else root
-    labelled = any(file.parent != base for file in files)
+    left_out = Counter(found.left_out)
+    described = _described(root, found, left_out)
+    return _folder_rows(root, found.pictures, described, left_out)
+
+
+def _folder_rows(
+    root: Path, pictures: Sequence[Path], described: Mapping[str, Mapping[str, Any]], left_out: Mapping[str, int]
+) -> Rows:
+    names = dict.fromkeys(name for row in described.values() for name in row)
+    depth = max(len(place.parts) for place in pictures) - 1
 
     def take(indexes: Indexes) -> Iterator[Record | Skip]:
         for index in indexes.tolist():
-            yield _file_record(files[index], base, labelled=labelled)
+            place = pictures[index]
+            attributes = _places(place, depth, labelled="label" in names)
+            attributes |= described.get(place.as_posix(), dict.fromkeys(names))
+            yield Record(plain(place.as_posix()), image=Picture(root / place), attributes=attributes)
 
-    return Rows(len(files), take)
-
-
-def _image_files(root: Path) -> list[Path]:
-    """Return the image files below a folder in a fixed order; hidden files are other programs' litter."""
-    found = (path for path in root.rglob("*") if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file())
-    return sorted(path for path in found if not path.name.startswith("."))
+    return Rows(len(pictures), take, left_out)
 
 
-def _file_record(file: Path, root: Path, *, labelled: bool) -> Record | Skip:
-    if isinstance(image := lazily(file), Skip):
-        return image
-    place = file.relative_to(root)
-    folder = place.parent.as_posix()
-    label = {"label": None if folder == "." else folder} if labelled else {}
-    return Record(place.as_posix(), image=image, attributes=label)
+def _places(place: Path, depth: int, *, labelled: bool) -> dict[str, str | None]:
+    """Return what the place of a file says: its folder's name, and all folders where there are several or others name the label."""
+    if not depth:
+        return {}
+    folder = place.parent
+    label = {} if labelled else {"label": plain(folder.name) or None}
+    return label | ({"folder": plain(folder.as_posix())} if depth > 1 or labelled else {})
+
+
+def _described(root: Path, found: Found, left_out: Counter[str]) -> dict[str, Mapping[str, Any]]:
+    """Return what tables beside the pictures say of them, by path from ``root``; a table that says nothing is left out."""
+    described: dict[str, Mapping[str, Any]] = {}
+    pictures = {place.as_posix() for place in found.pictures}
+    for table in found.metadata:
+        reader = read_csv if table.suffix == ".csv" else read_json_lines
+        try:
+            rows = reader(str(root / table), DataOptions(column="file_name"), 0)
+            items = list(rows.take(np.arange(rows.count)))
+        except InputError as error:
+            left_out[f"{plain(table.as_posix())}, not read: {str(error).split(': ')[0]}"] += 1
+            continue
+        for item in items:
+            place = "" if isinstance(item, Skip) else _beside(table, item.text or "")
+            if isinstance(item, Record) and place in pictures:
+                described[place] = item.attributes
+            else:
+                left_out[f"rows of {plain(table.as_posix())} without their picture"] += 1
+    return described
+
+
+def _beside(table: Path, name: str) -> str:
+    """Return the path of a picture that a table names from its own folder."""
+    return posixpath.normpath(posixpath.join(table.parent.as_posix(), name.replace("\\", "/")))
 
 
 def read_npz(location: str, options: DataOptions, seed: int) -> Rows:
-    """Open an ``.npz`` with an array ``images``, ``(n, h, w)`` or ``(n, h, w, 3)``, uint8 or float from 0 to 1.
+    """Open an ``.npz`` with an array ``images``, ``(n, h, w)`` or ``(n, h, w, 3)``, of real numbers.
 
-    Every other one-dimensional array of length n becomes an attribute; arrays of other shapes say nothing about one image
-    and are left out. Pickled arrays are refused: opening them could run anything.
+    uint8 is kept; other numbers are scaled as those of files are. Every other one-dimensional array of length n becomes an
+    attribute; arrays of other shapes say nothing about one image and are left out. Pickled arrays are refused: opening them
+    could run anything.
 
     Raises
     ------
@@ -121,7 +118,7 @@ def read_npz(location: str, options: DataOptions, seed: int) -> Rows:
         raise InputError(
             f"{location} has no array 'images': {nearest('images', arrays)} Save it with numpy.savez(images=…)."
         )
-    images = _as_bytes(location, arrays.pop("images"))
+    images = _require_images(location, arrays.pop("images"))
     attributes = {name: array for name, array in arrays.items() if array.shape == (len(images),)}
     return array_rows(images, attributes, Path(location).name)
 
@@ -138,26 +135,23 @@ def _load(location: str) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def _as_bytes(location: str, images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return images as uint8, or say what is wrong with them."""
+def _require_images(location: str, images: NDArray[Any]) -> NDArray[Any]:
+    """Return images that have pixels, or say what is wrong with them."""
     shaped = images.ndim == 3 or (images.ndim == 4 and images.shape[-1] == 3)
-    if shaped and images.dtype == np.uint8:
+    if shaped and images.dtype.kind in "buif" and all(images.shape[1:]):
         return images
-    if shaped and images.dtype.kind == "f" and images.size and images.min() >= 0 and images.max() <= 1:
-        scaled: NDArray[np.uint8] = np.rint(images * 255).astype(np.uint8)
-        return scaled
     raise InputError(
         f"{location}: 'images' is {images.dtype} of shape {images.shape}. Accepted: (n, height, width) or "
-        "(n, height, width, 3), uint8, or float from 0 to 1. Convert it and save it again."
+        "(n, height, width, 3), of whole numbers, floats or booleans. Convert it and save it again."
     )
 
 
-def array_rows(images: NDArray[np.uint8], attributes: Mapping[str, NDArray[Any]], name: str) -> Rows:
+def array_rows(images: NDArray[Any], attributes: Mapping[str, NDArray[Any]], name: str) -> Rows:
     """Return the rows of a stack of images and of the arrays aligned with it."""
 
     def take(indexes: Indexes) -> Iterator[Record | Skip]:
         for index in indexes.tolist():
             values = {key: array[index].item() for key, array in attributes.items()}
-            yield Record(f"{name}:{index}", image=partial(images.__getitem__, index), attributes=values)
+            yield Record(f"{name}:{index}", image=Picture(images[index]), attributes=values)
 
     return Rows(len(images), take)

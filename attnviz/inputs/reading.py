@@ -15,9 +15,11 @@ from attnviz.inputs.builtin import BUILTINS, read_builtin
 from attnviz.inputs.delimited import read_csv, read_tsv
 from attnviz.inputs.drawing import Draw
 from attnviz.inputs.hub import read_hub
-from attnviz.inputs.images import IMAGE_EXTENSIONS, read_folder, read_npz
+from attnviz.inputs.images import read_folder, read_npz
 from attnviz.inputs.lines import read_json_lines, read_text
 from attnviz.inputs.parquet import read_parquet
+from attnviz.inputs.pictures import developed
+from attnviz.inputs.pixels import picture_extensions
 from attnviz.inputs.rows import DataOptions, Rows, Source
 from attnviz.types import Record
 
@@ -48,7 +50,6 @@ _EXTENSIONS = {
     ".parquet": "parquet",
     ".tsv": "tsv",
     ".txt": "text",
-    **dict.fromkeys(IMAGE_EXTENSIONS, "images"),
 }
 _PREFIXES = ("builtin", "hub")
 _PACKED = (".gz", ".bz2", ".xz")
@@ -109,7 +110,8 @@ def draw(source: str | Source | Sequence[str | Source], *, options: DataOptions,
             f"{len(given)} sources and data.max_sequences = {limit} were given. At least one of each is needed."
         )
     sources = [Source(one) if isinstance(one, str) else one for one in given]
-    return Draw([_open(one.name, options, seed) for one in sources], sources, seed=seed, limited=limited)
+    tables = [developed(_open(one.name, options, seed), options.background) for one in sources]
+    return Draw(tables, sources, seed=seed, limited=limited)
 
 
 def nothing_usable(drawn: Draw) -> str:
@@ -139,10 +141,12 @@ def _format(source: str, path: Path, given: str | None) -> str:
         suffix = Path(path.stem).suffix.lower()
         suffix = suffix if _EXTENSIONS.get(suffix) in _TEXTS else path.suffix
     form = given or ("images" if path.is_dir() else _EXTENSIONS.get(suffix))
+    if form is None and suffix in picture_extensions():
+        return "images"
     if form is None:
         raise InputError(
             f"{source}: the extension {suffix!r} says no format. {_ADVICE.get(suffix, '')}Accepted: {', '.join(_EXTENSIONS)}; "
-            f"texts also with {', '.join(_PACKED)} behind. Otherwise say it with data.format: {', '.join(READERS)}."
+            f"texts also with {', '.join(_PACKED)} behind; and pictures. Otherwise say it with data.format: {', '.join(READERS)}."
         )
     if form not in READERS:
         raise InputError(f"data.format = {form!r} is unknown: {nearest(form, READERS)}")

@@ -6,8 +6,8 @@ to assume (a delimiter, an encoding) is a note, which the run keeps and tells.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
@@ -33,6 +33,7 @@ class DataOptions:
     image_column: str | None = None  # of an image that belongs to the text: a file's path from the table, or its bytes
     split: str = "train"  # of a Hugging Face data set
     config: str | None = None  # of a Hugging Face data set
+    background: str = "white"  # what transparent pictures are laid on: white, black or #rrggbb
     max_sequences: int | None = None  # a uniform sample of so many usable rows, in their original order
     encoding: str | None = None  # of a text file; None = as its byte-order mark says, or UTF-8
     delimiter: str | None = None  # of a CSV or TSV; None = what the file shows
@@ -79,6 +80,7 @@ class Rows:
     count: int
     take: Callable[[Indexes], Iterator[Record | Skip]]
     notes: tuple[str, ...] = ()  # what was assumed of the source, a sentence each
+    left_out: Mapping[str, int] = field(default_factory=dict)  # what is no row, by reason: counted with the skipped
 
 
 def pick(items: Iterable[_Item], indexes: Indexes) -> Iterator[_Item]:

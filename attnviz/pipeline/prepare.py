@@ -7,6 +7,7 @@ used is skipped and counted, the first like any other; the run is refused only i
 
 import io
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -47,7 +48,7 @@ class Prepared:
     shortened: int = 0  # sequences that were cut to the longest length
     rows: int = 0  # of the data: those used, those skipped, and those not drawn; 0: not known
     examples: Mapping[str, str] = field(default_factory=dict)  # reason: the first row of it, in words
-    notes: tuple[str, ...] = ()  # what was assumed of the data
+    notes: tuple[str, ...] = ()  # what was assumed of the data, and done to it
 
     @property
     def first_tokens(self) -> NDArray[np.int64]:
@@ -108,8 +109,14 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
         shortened=sum(sequence.truncated for sequence in sequences),
         rows=drawn.rows,
         examples=dict(drawn.examples),
-        notes=drawn.notes(),
+        notes=(*drawn.notes(), *_notes(sequences)),
     )
+
+
+def _notes(sequences: Sequence[TokenSequence]) -> Iterator[str]:
+    """Say what was done to the data, and to how many sequences."""
+    for note, count in Counter(note for sequence in sequences for note in sequence.record.notes).items():
+        yield f"{count:,} × {note}"
 
 
 _UNREAD = "nothing for the model to read"

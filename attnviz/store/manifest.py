@@ -37,7 +37,7 @@ class Manifest:
     examples: Mapping[str, str] = field(default_factory=dict)  # reason: the first such row, in words
     shortened: int = 0  # sequences that were cut to the longest length
     rows: int = 0  # of the data: those used, those skipped, and those not drawn; 0: not known
-    notes: tuple[str, ...] = ()  # what was assumed of the data, a sentence each
+    notes: tuple[str, ...] = ()  # what was assumed of the data, and done to it
     check: float | None = None  # largest difference of rebuilt attention from the model's own
     versions: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
