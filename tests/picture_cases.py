@@ -175,7 +175,17 @@ WIDE = {
         *(of(np.where(RAMP % 7, np.where(RAMP % 5, KELVIN, np.inf), np.nan).astype(np.float32)), {}),
         *(grey(np.where((RAMP % 7 == 0) | (RAMP % 5 == 0), 255, (RAMP - 1) / 253 * 255)), "without a value"),
     ),
-    "maxval.pgm": (of(TWELVE.astype(np.uint16)), {}, grey(TWELVE / 65535 * 255), "0 is black, 65535 is white"),
+    "maximum.pgm": (
+        *(b"P5 16 16 4095\n" + (RAMP * 8).astype(">u2").tobytes(), {}),
+        *(scaled(RAMP * 8, 0, 4095), "0 is black, 65535 is white"),
+    ),
+    "twelve.pgm": (
+        of(TWELVE.astype(np.uint16)),
+        {},
+        scaled(TWELVE, 0, 4080),
+        "int32 values scaled: 0 is black, 4080 is",
+    ),
+    "twelve.jp2": (of(TWELVE.astype(np.uint16)), {}, scaled(TWELVE, 0, 4080), "uint16 values scaled: 0 is black, 4080"),
     "deep.png": (sixteen_bit_png(DEEP), {}, DEEP / 4080 * 255, "uint16 values scaled: 0 is black, 4080 is white"),
     "deep-clear.png": (
         *(sixteen_bit_png(np.dstack([DEEP, HALF * 257])), {}, laid(DEEP / 4080 * 255, HALF)),

@@ -80,19 +80,21 @@ def _described(root: Path, found: Found, left_out: Counter[str]) -> dict[str, Ma
     described: dict[str, Mapping[str, Any]] = {}
     pictures = {place.as_posix() for place in found.pictures}
     for table in found.metadata:
+        name = plain(table.as_posix())
         reader = read_csv if table.suffix == ".csv" else read_json_lines
         try:
             rows = reader(str(root / table), DataOptions(column="file_name"), 0)
             items = list(rows.take(np.arange(rows.count)))
         except InputError as error:
-            left_out[f"{plain(table.as_posix())}, not read: {str(error).split(': ')[0]}"] += 1
+            why = str(error).partition(": ")[0].replace(str(root / table), name)
+            left_out[f"{why}, so it is not read"] += 1
             continue
         for item in items:
             place = "" if isinstance(item, Skip) else _beside(table, item.text or "")
             if isinstance(item, Record) and place in pictures:
                 described[place] = item.attributes
             else:
-                left_out[f"rows of {plain(table.as_posix())} without their picture"] += 1
+                left_out[f"rows of {name} without their picture"] += 1
     return described
 
 

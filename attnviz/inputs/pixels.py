@@ -28,7 +28,6 @@ Range = tuple[float, float]
 # Documents, video and containers that Pillow knows of. Ghostscript would run what an EPS file says.
 _NOT_PICTURES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"})
 _FULL = (0.0, 65535.0)
-_SCALED_BY_PILLOW = ("PPM", "JPEG2000")  # it spreads what these hold over all 16 bits, as their headers say
 _LOW_BYTES = {  # raw modes of which Pillow keeps the high byte → those under which it keeps the low one
     "LA;16B": "RGBA",
     **{f"{mode};16B": f"{mode};16L" for mode in ("RGB", "RGBA", "RGBX")},
@@ -148,8 +147,9 @@ def _upright(picture: Any) -> Any:
 def _wide(picture: Any, file: Path | bytes) -> Seen:
     """Return values of more than eight bits as they are, with what the file says of them."""
     tags = getattr(picture, "tag_v2", {})
-    low, name = _low_mode(picture), picture.format
-    bits = _significant_bits(file) if name == "PNG" else None
+    low, bits = _low_mode(picture), _significant_bits(file) if picture.format == "PNG" else None
+    # Pillow spreads what a PGM holds over all 16 bits where its header names a lower maximum.
+    spread = picture.mode == "I" and any(tile.codec_name.startswith("ppm") for tile in picture.tile)
     upright = _upright(picture)
     if low is not None:
         values, alpha = _sixteen_bit_colour(upright, _low_bytes(file, low, picture.mode), low)
@@ -157,8 +157,7 @@ def _wide(picture: Any, file: Path | bytes) -> Seen:
         values, alpha = _numbers(upright, tags), None
         if (blank := upright.info.get("transparency")) is not None:
             alpha = np.where(values == blank, 0, 255).astype(np.uint8)
-    says = _FULL if name in _SCALED_BY_PILLOW and values.dtype.kind != "f" else _declared(tags)
-    return Seen(values, alpha, says, bits, tags.get(_PHOTOMETRIC) == 0)
+    return Seen(values, alpha, _FULL if spread else _declared(tags), bits, tags.get(_PHOTOMETRIC) == 0)
 
 
 def _numbers(picture: Any, tags: Any) -> NDArray[Any]:
