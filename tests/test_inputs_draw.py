@@ -60,8 +60,8 @@ def parquet_of_pictures(folder, count):
 @pytest.mark.parametrize("form", ["folder", "parquet"])
 def test_a_limit_on_tokens_decodes_little_more_than_it_takes(form, viewer, tmp_path, monkeypatch):
     count, decoded = 400, []
-    whole = images.decode
-    monkeypatch.setattr(images, "decode", lambda file: decoded.append(file) or whole(file))
+    whole = pictures.see
+    monkeypatch.setattr(pictures, "see", lambda file: decoded.append(file) or whole(file))
     if form == "folder":
         source = write_images(tmp_path / "pictures", [f"{number}.png" for number in range(count)])
     else:

@@ -63,7 +63,7 @@ def _folder_rows(
             attributes |= described.get(place.as_posix(), dict.fromkeys(names))
             yield Record(plain(place.as_posix()), image=Picture(root / place), attributes=attributes)
 
-    return Rows(len(pictures), take, left_out)
+    return Rows(len(pictures), take, left_out=left_out)
 
 
 def _places(place: Path, depth: int, *, labelled: bool) -> dict[str, str | None]:
