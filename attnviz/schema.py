@@ -30,8 +30,8 @@ __all__ = [
     "vectors_schema",
 ]
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
 
 _label = pa.dictionary(pa.int8(), pa.string())
 
@@ -51,19 +51,36 @@ TOKENS = pa.schema(
     [
         pa.field("sequence_id", pa.int32(), nullable=False),
         pa.field("position", pa.int32(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),  # as people read it: " cat", "##ing", "東 1/3", "0xE6"
         pa.field("vocab_id", pa.int32()),
         pa.field("is_special", pa.bool_(), nullable=False),
         pa.field("segment", pa.int8(), nullable=False),
         pa.field("patch_row", pa.int16()),
         pa.field("patch_col", pa.int16()),
-        pa.field("frequency", pa.int32(), nullable=False),  # how often its text occurs in this run
+        pa.field(
+            "frequency", pa.int32(), nullable=False
+        ),  # of its vocab_id in this run; of its text, where it has none
         pa.field("stream", _label, nullable=False),  # "", or which of the model's streams; position counts within it
         pa.field("modality", _label, nullable=False),  # "text" or "image"
         pa.field("is_generated", pa.bool_(), nullable=False),  # written by the model
+        pa.field(
+            "plain", pa.string(), nullable=False
+        ),  # its text without blanks and marks, characters whole: "cat", "東"
+        pa.field(
+            "starts_word", pa.bool_(), nullable=False
+        ),  # special tokens, patches and punctuation are words of their own
+        pa.field("is_punctuation", pa.bool_(), nullable=False),  # P and S of Unicode and nothing else; emoji are not
+        pa.field("character", pa.string()),  # of which it holds a part; of several, all of them: "東"
+        pa.field("part", pa.string()),  # which of that character's UTF-8 bytes: "1/3", "1–2/3"; of several "3/3, 1/3"
+        pa.field("byte_values", pa.string()),  # all its bytes, "20 E6 9D", where they are no whole characters
     ]
 )
-"""One row per token. Runs of version 1 lack the last three: they have one stream, one modality, and no generated token."""
+"""One row per token, as the tokenizer decided: see ``models.reading_tokens``.
+
+Runs of version 1 lack ``stream``, ``modality`` and ``is_generated``: they have one stream, one modality, and no generated token.
+Those and runs of version 2 lack ``plain`` and what follows it, and their frequency is that of the text: ``RunDirectory.tokens``
+makes the best of their texts, and ``RunDirectory.lacks`` says so.
+"""
 
 HEADS = pa.schema(
     [

@@ -28,6 +28,7 @@ __all__ = [
     "Sequences",
     "Terms",
     "TokenSequence",
+    "TokenText",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -54,11 +55,24 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenText:
+    """What a token says, decided where the tokenizer is at hand. What is not said here is that of a special token or a patch."""
+
+    text: str  # as people read it: " cat", "##ing", "東 1/3", "0xE6"
+    plain: str  # without blanks and marks, characters whole: what a search for "cat" compares
+    starts_word: bool = True  # of a special token, a patch and punctuation too: each is a word of its own
+    is_punctuation: bool = False
+    character: str | None = None  # of which it holds a part; of several, all of them
+    part: str | None = None  # which of that character's UTF-8 bytes: "1/3", "1–2/3", of several characters "3/3, 1/3"
+    byte_values: str | None = None  # all its bytes, "20 E6 9D", where they are no whole characters
+
+
+@dataclass(frozen=True, slots=True)
 class TokenSequence:
     """One tokenised text (or pair), or one patchified image. Every array has one entry per token."""
 
     record: Record
-    texts: tuple[str, ...]
+    tokens: tuple[TokenText, ...]
     input_ids: NDArray[np.int32]  # vocabulary ids; -1 for patches and for special tokens of images
     is_special: NDArray[np.bool_]
     segment: NDArray[np.int8]  # 0, or 1 for the second text of a pair
@@ -71,7 +85,12 @@ class TokenSequence:
 
     def __len__(self) -> int:
         """Return the number of tokens."""
-        return len(self.texts)
+        return len(self.tokens)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The tokens as people read them."""
+        return tuple(token.text for token in self.tokens)
 
     def cut(self, tokens: int, stream: str | None = None) -> "TokenSequence":
         """Return the sequence with at most so many tokens in a stream, or in each: the first ones."""
@@ -81,8 +100,8 @@ class TokenSequence:
         kept = np.concatenate([np.arange(first, first + n) for first, n in zip(before, counts.values(), strict=True)])
         arrays = ("input_ids", "is_special", "segment", "patch_row", "patch_col", "is_image", "is_generated")
         shorter = {name: values[kept] for name in arrays if (values := getattr(self, name)) is not None}
-        texts = tuple(self.texts[i] for i in kept)
-        return replace(self, texts=texts, streams=counts if self.streams else {}, truncated=True, **shorter)
+        tokens_kept = tuple(self.tokens[i] for i in kept)
+        return replace(self, tokens=tokens_kept, streams=counts if self.streams else {}, truncated=True, **shorter)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,7 @@ from attnviz.metrics import METRICS
 from attnviz.store import Manifest, MapInfo, Points, layout, write
 from attnviz.store.manifest import to_json
 from attnviz.store.terms import write_terms
+from attnviz.token_text import guess
 from attnviz.types import LayerInfo, MapSpec, ModelInfo, Terms
 
 WORDS = "the cat sat on a warm mat while seven curious birds sang about rain , wind and the sea .".split()
@@ -223,7 +224,7 @@ def _joined_tokens(made: list[list[dict]]) -> dict:
             rows.append(usual | own | token)
             counted[token["stream"]] += 1
     frequency = Counter(row["text"] for row in rows)
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    columns = _with_what_they_say({name: [row[name] for row in rows] for name in rows[0]})
     return columns | {"frequency": [frequency[row["text"]] for row in rows]}
 
 
@@ -242,12 +243,13 @@ def _image_tokens(lengths: np.ndarray) -> dict:
     place = [None, *[row for row in range(4) for _ in range(4)]], [None, *list(range(4)) * 4]
     columns = _token_columns(lengths, texts, [True, *[False] * 16] * count)
     columns |= {"vocab_id": [None] * len(texts), "modality": ["image"] * len(texts)}
+    columns = _with_what_they_say(columns)
     return columns | {"patch_row": place[0] * count, "patch_col": place[1] * count}
 
 
 def _token_columns(lengths: np.ndarray, texts: list[str], special: list[bool]) -> dict:
     frequency = Counter(texts)
-    return {
+    columns = {
         "sequence_id": np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
         "position": np.concatenate([np.arange(n, dtype=np.int32) for n in lengths]),
         "text": texts,
@@ -261,6 +263,18 @@ def _token_columns(lengths: np.ndarray, texts: list[str], special: list[bool]) -
         "modality": ["text"] * len(texts),
         "is_generated": [False] * len(texts),
     }
+    return _with_what_they_say(columns)
+
+
+def _with_what_they_say(columns: dict) -> dict:
+    """Add what a tokenizer would decide; the words of these runs stand alone."""
+    texts = list(dict.fromkeys(columns["text"]))
+    codes = np.array([texts.index(text) for text in columns["text"]])
+    alone = np.array(columns["is_special"]) | (np.array(columns["modality"]) == "image")
+    made = guess(codes, texts, alone, np.array(columns["position"]) == 0)
+    nothing = dict.fromkeys(("character", "part", "byte_values"), [None] * len(codes))
+    said = {name: getattr(made, name) for name in ("plain", "starts_word", "is_punctuation")}
+    return columns | said | nothing
 
 
 def _sequences(lengths: np.ndarray, first: np.ndarray, texts: list[str], image: bool) -> pa.Table:

@@ -17,6 +17,7 @@ RANKS = {
     "resources": 1,
     "attention": 1,
     "normalize": 1,
+    "token_text": 1,
     "maps": 2,
     "metrics": 2,
     "inputs": 2,

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
-from attnviz.types import Record, TokenSequence
+from attnviz.types import Record, TokenSequence, TokenText
 
 __all__ = [
     "Cut",
@@ -114,7 +114,7 @@ def image_tokens(record: Record, layout: Layout) -> TokenSequence:
     streams = {stage.name: len(stage) for stage in layout.stages} if len(layout.stages) > 1 else {}
     return TokenSequence(
         record=record,
-        texts=tuple(names),
+        tokens=tuple(TokenText(name, name) for name in names),
         input_ids=np.full(len(names), -1, np.int32),
         is_special=row < 0,
         segment=np.zeros(len(names), np.int8),

@@ -1,4 +1,4 @@
-"""From a text to token ids, and back to what people read: shared by every model that has a tokenizer."""
+"""From a text to token ids: shared by every model that has a tokenizer. What they say is read by ``reading_tokens``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
+from attnviz.models.reading_tokens import Places, TokenReader
 from attnviz.types import ModelInfo, Record, TokenSequence
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "prepared",
     "require_text",
     "require_tokens",
-    "shown",
     "text_sequence",
     "token_device",
     "tokenize",
@@ -35,6 +35,7 @@ class Tokens:
     is_special: NDArray[np.bool_]
     segment: NDArray[np.int8]  # 0, or 1 for the second text of a pair
     truncated: bool
+    places: Places | None = None  # where they stand in the text, where the tokenizer says so
 
 
 def prepared(tokenizer: Any, module: Any, name: str) -> Any:
@@ -66,16 +67,12 @@ def tokenize(tokenizer: Any, text: str | None, pair: str | None = None, *, limit
     if getattr(tokenizer, "is_fast", False):
         fast = encoding.encodings[0]
         special, segment = encoding["special_tokens_mask"], _segments(fast.sequence_ids)
-        return Tokens(ids, np.asarray(special, bool), segment, bool(fast.overflowing))
+        places = Places((more.get("text_target"),) if text is None else (text, pair), fast)
+        return Tokens(ids, np.asarray(special, bool), segment, bool(fast.overflowing), places)
     whole = tokenizer(*given, **options) if limit is not None else encoding
     types = encoding.get("token_type_ids") or np.zeros(ids.size)
     special = np.isin(ids, tokenizer.all_special_ids)
     return Tokens(ids, special, np.asarray(types, np.int8), len(whole["input_ids"]) > ids.size)
-
-
-def shown(tokenizer: Any, ids: Sequence[int] | NDArray[np.int32]) -> tuple[str, ...]:
-    """Return tokens as people read them."""
-    return tuple(_shown(tokenizer, int(number)) for number in ids)
 
 
 def require_text(record: Record, info: ModelInfo) -> str:
@@ -93,13 +90,13 @@ def require_tokens(record: Record, tokens: Tokens) -> None:
         raise InputError(f"{record.reference} gives no token: its text is empty. Give every row a text.")
 
 
-def text_sequence(record: Record, tokens: Tokens, tokenizer: Any) -> TokenSequence:
+def text_sequence(record: Record, tokens: Tokens, reader: TokenReader) -> TokenSequence:
     """Return the tokens of a record's text as a sequence. Raises ``InputError`` if there are none."""
     require_tokens(record, tokens)
     nowhere = np.full(tokens.ids.size, -1, np.int16)
     return TokenSequence(
         record=record,
-        texts=shown(tokenizer, tokens.ids),
+        tokens=reader.read(tokens.ids, tokens.is_special, segment=tokens.segment, places=tokens.places),
         input_ids=tokens.ids,
         is_special=tokens.is_special,
         segment=tokens.segment,
@@ -143,18 +140,6 @@ def token_device(module: Any) -> torch.device:
     table = _embedding(module)
     found: torch.device = next((module if table is None else table).parameters()).device
     return found
-
-
-def _shown(tokenizer: Any, vocab_id: int) -> str:
-    """Word pieces keep their mark, byte-level tokens become the text they stand for."""
-    piece: str | None = tokenizer.convert_ids_to_tokens(vocab_id)
-    if piece is None:  # models have more rows than tokens, for the sake of the hardware, and may write them
-        return f"[{vocab_id}]"
-    if not set(piece) & {"Ġ", "Ċ", "▁"} and piece.isascii():
-        return piece
-    text: str = tokenizer.decode([vocab_id], clean_up_tokenization_spaces=False)
-    text = f" {text}" if piece.startswith("▁") and not text.startswith(" ") else text
-    return piece if "\ufffd" in text or not text else text
 
 
 def _segments(sequence_ids: Sequence[int | None]) -> NDArray[np.int8]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
 from attnviz.models.loaded import Batch, resolved_dtype, stream_lengths
+from attnviz.token_text import guessed
 from attnviz.types import ModelInfo, Record, TokenSequence
 
 __all__ = ["TorchModel", "sequences_of_batches"]
@@ -112,8 +113,8 @@ def sequences_of_batches(
     widths
         How many positions each batch attends over.
     tokens
-        The texts of each sequence's tokens; without them an ``attention_mask`` says how many there are, and all count where there
-        is none.
+        The texts of each sequence's tokens, whose marks tell words and punctuation; without them an ``attention_mask`` says how
+        many there are, and all count where there is none.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def _sequence(place: _Row, texts: tuple[str, ...]) -> TokenSequence:
     record = Record(f"batch {place.batch}, row {place.row}", text=" ".join(texts), attributes={"batch": place.batch})
     return TokenSequence(
         record=record,
-        texts=texts,
+        tokens=guessed(texts),
         input_ids=np.full(count, -1, np.int32),
         is_special=np.zeros(count, bool),
         segment=np.zeros(count, np.int8),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from attnviz.errors import InputError
 from attnviz.models.images import Layout, Stage, blank_image, image_tokens
 from attnviz.models.loaded import Batch, decoded, picture, place_model, stream_lengths
+from attnviz.models.reading_tokens import TokenReader
 from attnviz.models.tokenizing import padded, prepared, text_sequence, token_device, tokenize, tokens_at_most
 from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
 from attnviz.types import ModelSpec, Record, TokenSequence
@@ -61,6 +62,7 @@ class TwoTowers:
 
     def __init__(self, module: Any, processor: Any, spec: ModelSpec) -> None:
         self.tokenizer = prepared(processor.tokenizer, module, spec.id)
+        self.reader = TokenReader(self.tokenizer)
         self.processor = processor.image_processor
         self.module: Any = place_model(module, spec)
         self.max_length = tokens_at_most(module.config.text_config, self.tokenizer)
@@ -112,7 +114,7 @@ class TwoTowers:
         """Return the streams of a record in their order."""
         seen = image_tokens(record, self.layout)
         tokens = tokenize(self.tokenizer, text, limit=limit, **self._as_trained(limit))
-        read = text_sequence(record, tokens, self.tokenizer)
+        read = text_sequence(record, tokens, self.reader)
         return [("text", read, np.zeros(len(read), bool)), ("vision", seen, np.ones(len(seen), bool))]
 
     def _as_trained(self, limit: int | None) -> dict[str, Any]:
@@ -170,7 +172,7 @@ class LlavaLike(TwoTowers):
         seen = image_tokens(record, self.layout)
         kept = seen if self.module.config.vision_feature_select_strategy == "full" else _patches(seen)
         tokens = tokenize(self.tokenizer, self._prompt(record, text, len(kept)), limit=limit)
-        read = text_sequence(record, tokens, self.tokenizer)
+        read = text_sequence(record, tokens, self.reader)
         is_patch = read.input_ids == self.module.config.image_token_id
         if is_patch.sum() != len(kept):
             raise InputError(
@@ -190,28 +192,28 @@ def _patches(seen: TokenSequence) -> TokenSequence:
     """Return an image's tokens without the special ones."""
     first = int(seen.is_special.sum())
     arrays = ("input_ids", "is_special", "segment", "patch_row", "patch_col")
-    return replace(seen, texts=seen.texts[first:], **{name: getattr(seen, name)[first:] for name in arrays})
+    return replace(seen, tokens=seen.tokens[first:], **{name: getattr(seen, name)[first:] for name in arrays})
 
 
 def _with_patches(read: TokenSequence, patches: TokenSequence, where: NDArray[np.bool_]) -> TokenSequence:
     """Return a text's tokens, of which those at ``where`` are patches: they keep the id of the image token."""
-    texts, special = np.array(read.texts, dtype=object), read.is_special.copy()
+    tokens, special = np.array(read.tokens, dtype=object), read.is_special.copy()
     rows, cols = read.patch_row.copy(), read.patch_col.copy()
-    texts[where], special[where] = list(patches.texts), patches.is_special
+    tokens[where], special[where] = list(patches.tokens), patches.is_special
     rows[where], cols[where] = patches.patch_row, patches.patch_col
-    return replace(read, texts=tuple(texts), is_special=special, patch_row=rows, patch_col=cols)
+    return replace(read, tokens=tuple(tokens), is_special=special, patch_row=rows, patch_col=cols)
 
 
 def _joined(record: Record, streams: Sequence[_Stream]) -> TokenSequence:
     """Return one sequence of several streams, one behind the other."""
-    parts = [tokens for _, tokens, _ in streams]
+    parts = [own for _, own, _ in streams]
 
     def together(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(part, name) for part in parts])
 
     return TokenSequence(
         record=record,
-        texts=tuple(text for part in parts for text in part.texts),
+        tokens=tuple(token for part in parts for token in part.tokens),
         input_ids=together("input_ids"),
         is_special=together("is_special"),
         segment=together("segment"),

@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from attnviz.errors import InputError, ModelError
 from attnviz.models import generating
 from attnviz.models.loaded import Batch, place_model, stream_lengths
+from attnviz.models.reading_tokens import TokenReader
 from attnviz.models.tokenizing import (
     Tokens,
     padded,
     prepared,
     require_text,
     require_tokens,
-    shown,
     token_device,
     tokenize,
     tokens_at_most,
 )
 from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
-from attnviz.types import ModelSpec, Record, TokenSequence
+from attnviz.types import ModelSpec, Record, TokenSequence, TokenText
 
 __all__ = ["DECODER", "ENCODER", "EncoderDecoder", "load"]
 
@@ -66,6 +66,7 @@ class EncoderDecoder:
 
     def __init__(self, model: Any, tokenizer: Any, spec: ModelSpec, *, generate: int = 0) -> None:
         self.tokenizer = prepared(tokenizer, model, spec.id)
+        self.reader = TokenReader(self.tokenizer)
         self.head: Any = place_model(model, spec)
         self.module: Any = model.base_model  # of T5 with its head, the same
         self.generate = generate
@@ -92,7 +93,7 @@ class EncoderDecoder:
         given = total if record.pair is not None else read.ids.size + len(generating.begins_with(self.head))
         return TokenSequence(
             record=record,
-            texts=shown(self.tokenizer, read.ids) + shown(self.tokenizer, said.ids),
+            tokens=self._said(read) + self._said(said),
             input_ids=np.concatenate([read.ids, said.ids]),
             is_special=np.concatenate([read.is_special, said.is_special]),
             segment=np.zeros(total, np.int8),
@@ -136,6 +137,10 @@ class EncoderDecoder:
     def picture(self, sequence: TokenSequence) -> NDArray[np.uint8] | None:
         """Return None: a text has no picture."""
         return None
+
+    def _said(self, tokens: Tokens) -> tuple[TokenText, ...]:
+        """Return what the tokens of one stream say."""
+        return self.reader.read(tokens.ids, tokens.is_special, places=tokens.places)
 
     def _given(self, pair: str, limit: int | None) -> Tokens:
         """Return what the decoder reads when it is taught to say ``pair``."""

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from attnviz.errors import ModelError
 from attnviz.models import generating
 from attnviz.models.loaded import Batch, place_model, stream_lengths
+from attnviz.models.reading_tokens import TokenReader
 from attnviz.models.tokenizing import (
+    Tokens,
     padded,
     prepared,
     require_text,
-    shown,
     text_sequence,
     token_device,
     tokenize,
@@ -69,6 +70,7 @@ class TextModel:
 
     def __init__(self, module: Any, tokenizer: Any, spec: ModelSpec, *, head: Any = None, generate: int = 0) -> None:
         self.tokenizer = prepared(tokenizer, module, spec.id)
+        self.reader = TokenReader(self.tokenizer)
         self.head = None if head is None else place_model(head, spec)
         self.module: Any = place_model(module, spec)
         self.generate = generate
@@ -82,8 +84,8 @@ class TextModel:
         """Tokenise a text or a pair, and let the model go on. Raises ``InputError`` for an image, or if no token comes out."""
         limit = min(filter(None, (max_length, self._room)), default=None)
         tokens = tokenize(self.tokenizer, require_text(record, self.info), record.pair, limit=limit)
-        sequence = text_sequence(record, tokens, self.tokenizer)
-        return self._continued(sequence) if self.generate else sequence
+        sequence = text_sequence(record, tokens, self.reader)
+        return self._continued(sequence, tokens) if self.generate else sequence
 
     def collate(self, sequences: Sequence[TokenSequence]) -> Batch:
         """Pad on the right; the segment goes in where the model has token types."""
@@ -105,17 +107,20 @@ class TextModel:
         """Return None: a text has no picture."""
         return None
 
-    def _continued(self, sequence: TokenSequence) -> TokenSequence:
-        """Return a sequence with what the model writes after it."""
+    def _continued(self, sequence: TokenSequence, read: Tokens) -> TokenSequence:
+        """Return a sequence with what the model writes after it; it may complete a character."""
         prompt = torch.tensor(sequence.input_ids[None].astype(np.int64), device=token_device(self.module))
         said = np.array(generating.write(self.head, prompt, self.generate), np.int32)
         nowhere = np.full(len(sequence) + said.size, -1, np.int16)
+        ids = np.concatenate([sequence.input_ids, said])
+        special = np.concatenate([sequence.is_special, np.isin(said, self.tokenizer.all_special_ids)])
+        segment = np.concatenate([sequence.segment, np.repeat(sequence.segment[-1:], said.size)])
         return replace(
             sequence,
-            texts=sequence.texts + shown(self.tokenizer, said),
-            input_ids=np.concatenate([sequence.input_ids, said]),
-            is_special=np.concatenate([sequence.is_special, np.isin(said, self.tokenizer.all_special_ids)]),
-            segment=np.concatenate([sequence.segment, np.repeat(sequence.segment[-1:], said.size)]),
+            tokens=self.reader.read(ids, special, segment=segment, places=read.places),
+            input_ids=ids,
+            is_special=special,
+            segment=segment,
             patch_row=nowhere,
             patch_col=nowhere,
             is_generated=np.arange(nowhere.size) >= len(sequence),

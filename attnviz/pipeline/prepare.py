@@ -233,11 +233,10 @@ def token_table(prepared: Prepared) -> pa.Table:
     """Return ``tokens.parquet``."""
     sequences = prepared.sequences
     lengths = [len(sequence) for sequence in sequences]
-    texts = np.array([text for sequence in sequences for text in sequence.texts], dtype=object)
+    tokens = [token for sequence in sequences for token in sequence.tokens]
     streams = [stream for sequence in sequences for stream in _streams(sequence)]
     named = list(dict.fromkeys(name for name, _ in streams))
     codes = np.repeat([named.index(name) for name, _ in streams], [count for _, count in streams])
-    _, inverse, counts = np.unique(texts, return_inverse=True, return_counts=True)
 
     def joined(name: str) -> NDArray[Any]:
         return np.concatenate([getattr(sequence, name) for sequence in sequences])
@@ -246,6 +245,7 @@ def token_table(prepared: Prepared) -> pa.Table:
         values = joined(name)
         return pa.array(values, mask=values < 0)
 
+    texts = np.array([token.text for token in tokens], dtype=object)
     columns = {
         "sequence_id": np.repeat(np.arange(len(sequences), dtype=np.int32), lengths),
         "position": np.concatenate([np.arange(count, dtype=np.int32) for _, count in streams]),
@@ -255,12 +255,27 @@ def token_table(prepared: Prepared) -> pa.Table:
         "segment": joined("segment"),
         "patch_row": nullable("patch_row"),
         "patch_col": nullable("patch_col"),
-        "frequency": counts[inverse].astype(np.int32),
+        "frequency": _frequency(texts, joined("input_ids"), joined("patch_row") >= 0),
         "stream": _labels(named, codes),
         "modality": _labels(("text", "image"), np.concatenate([_is_image(sequence) for sequence in sequences])),
         "is_generated": np.concatenate([_is_generated(sequence) for sequence in sequences]),
     }
+    columns |= {name: [getattr(token, name) for token in tokens] for name in _SAID}
     return pa.table(columns, schema=schema.TOKENS)
+
+
+_SAID = ("plain", "starts_word", "is_punctuation", "character", "part", "byte_values")
+"""Columns that are fields of a ``TokenText``."""
+
+
+def _frequency(texts: NDArray[Any], ids: NDArray[np.int32], is_patch: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return how often each token of the vocabulary occurs; patches, and what else has no number, are counted by their text."""
+    found = np.empty(len(ids), np.int32)
+    by_text = is_patch | (ids < 0)
+    for chosen, names in ((by_text, texts), (~by_text, ids)):
+        _, inverse, counts = np.unique(names[chosen], return_inverse=True, return_counts=True)
+        found[chosen] = counts[inverse]
+    return found
 
 
 def _streams(sequence: TokenSequence) -> list[tuple[str, int]]:

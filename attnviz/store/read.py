@@ -21,6 +21,7 @@ from attnviz.attention import weights
 from attnviz.errors import DatasetError, nearest
 from attnviz.store import layout
 from attnviz.store.manifest import Manifest, MapInfo, read_manifest, read_map_info
+from attnviz.store.older import lacking, with_token_texts
 from attnviz.store.points import Points, sequences_of
 from attnviz.store.terms import read_terms
 from attnviz.types import KINDS, Attention, FloatArray, LayerInfo, Sequences
@@ -111,7 +112,12 @@ class RunDirectory:
         tokens = self._table(layout.TOKENS_FILE)
         if "stream" not in tokens:  # a run of version 1
             tokens = tokens.assign(stream="", modality=self.manifest.model.modality, is_generated=False)
-        return tokens
+        return with_token_texts(tokens)
+
+    @property
+    def lacks(self) -> str:
+        """What a run of an earlier version does not know of its tokens, as a sentence; empty if it knows all."""
+        return lacking(self.manifest)
 
     @cached_property
     def heads(self) -> pd.DataFrame:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray
 from attnviz.views.dimension import dimension_limit, dimension_title, dimension_values
-from attnviz.views.masks import is_punctuation
 
 __all__ = ["BINS", "KEPT", "MOST", "Category", "Coloring", "color_points", "colorings"]
 
@@ -210,14 +209,9 @@ def _kept(run: RunDirectory, name: str, heads: Sequence[tuple[int, int]], map_na
     return _continuous(KEPT[name], values, limits=(0.0, 1.0))
 
 
-def _class_of(text: str) -> str:
-    return "punctuation" if is_punctuation(text) else "word"
-
-
 def _token_class(run: RunDirectory) -> "pd.Series":
-    texts = run.tokens["text"]
-    classes = {text: _class_of(text) for text in texts.unique()}
-    return texts.map(classes).where(~run.tokens["is_special"], "special")
+    classes = run.tokens["is_punctuation"].map({True: "punctuation", False: "word"})
+    return classes.where(~run.tokens["is_special"], "special")
 
 
 def _word_or_patch(run: RunDirectory) -> "pd.Series":
@@ -226,8 +220,8 @@ def _word_or_patch(run: RunDirectory) -> "pd.Series":
 
 
 def _text_length(run: RunDirectory) -> "pd.Series":
-    """Return how many characters a token has; a patch has none."""
-    return run.tokens["text"].str.len().where(run.tokens["modality"] == "text")
+    """Return how many characters a token has, whole or in part, without blanks and marks; a patch has none."""
+    return run.tokens["plain"].str.len().where(run.tokens["modality"] == "text")
 
 
 def _relative_position(run: RunDirectory) -> "pd.Series":

@@ -24,7 +24,6 @@ from attnviz.attention import logits, rotated, weights
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray, LayerInfo
 from attnviz.views.describe import patch_name
-from attnviz.views.masks import is_punctuation
 from attnviz.views.words import word_starts, word_text
 
 __all__ = [
@@ -247,7 +246,7 @@ class _Side:
         if changes.special:
             self.hidden |= own["is_special"].to_numpy(bool)
         if changes.punctuation:
-            self.hidden |= own["text"].map(is_punctuation).to_numpy(bool) & (own["modality"] == "text").to_numpy(bool)
+            self.hidden |= own["is_punctuation"].to_numpy(bool)
         if changes.first:
             self.hidden |= own["position"].to_numpy() == 0
         starts = word_starts(run, tokens) if changes.words else np.ones(len(tokens), bool)
@@ -258,9 +257,7 @@ class _Side:
         ends = np.append(self.starts[1:], len(self.tokens))
         spans = list(zip(self.starts.tolist(), ends.tolist(), strict=True))
         names = [patch_name(self.run, int(token)) for token in self.tokens]
-        texts = [
-            names[a] if b - a == 1 else word_text(self.run.tokens["text"].iloc[self.tokens[a:b]]) for a, b in spans
-        ]
+        texts = [names[a] if b - a == 1 else word_text(self.run, self.tokens[a:b]) for a, b in spans]
         hidden = np.array([self.hidden[a:b].all() for a, b in spans], bool)
         return Column(self.tokens[self.starts], ends - self.starts, tuple(texts), hidden, self.segment[self.starts])
 

@@ -1,5 +1,8 @@
 """Search: which tokens a text matches, by themselves, by the whole text of their sequence, or by its labels.
 
+A token is compared as it is shown and by its plain text: "the" is exactly " the", "ing" and "##ing" both find "##ing", and "東" finds
+the parts of that character. What is written for a part, its "1/3", is found by who asks for the part, not by who seeks a "3".
+
 One boolean per token is enough for every view: a token's query and key match together, in all heads at once. It is decided
 once per distinct token, sequence or label: a vocabulary is some hundred times smaller than a run. Patterns are those of RE2,
 whose time grows with the text and never with the pattern's tangles, so that no visitor can stop the server with one.
@@ -23,21 +26,30 @@ __all__ = ["HOW", "WHERE", "Vocabulary", "count_sequences", "match_tokens", "rea
 
 HOW = ("contains", "exact", "prefix", "regex")
 WHERE = ("tokens", "sequences", "labels")
-WORD_STARTS = "Ġ▁"  # what byte-level BPE and SentencePiece write for the space before a word
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
     """The distinct tokens of a run, and which of them each token is."""
 
-    texts: pa.Array  # of strings
+    texts: pa.Array  # of strings: as they are shown
     codes: NDArray[np.int32]  # (tokens,)
+    plain: pa.Array  # of strings: without blanks and marks
+    in_bytes: NDArray[np.bool_]  # (texts,): whether a text speaks of bytes, or of parts of characters
 
 
 def read_vocabulary(run: RunDirectory) -> Vocabulary:
     """Find the distinct tokens of a run: the slow part of a search, worth keeping between searches."""
     codes, texts = pd.factorize(run.tokens["text"])
-    return Vocabulary(pa.array(texts, pa.string()), codes.astype(np.int32))
+    first = np.full(len(texts), len(codes))
+    np.minimum.at(first, codes, np.arange(len(codes)))
+    own = run.tokens[["plain", "byte_values"]].iloc[first]  # what is shown alike is alike
+    return Vocabulary(
+        pa.array(texts, pa.string()),
+        codes.astype(np.int32),
+        pa.array(own["plain"], pa.string()),
+        own["byte_values"].notna().to_numpy(bool),
+    )
 
 
 def match_tokens(
@@ -54,7 +66,7 @@ def match_tokens(
     Parameters
     ----------
     how
-        One of ``HOW``. What is exact or a prefix may have a word-start mark before it.
+        One of ``HOW``. In tokens, each compares the text that is shown and the plain one.
     where
         One of ``WHERE``: the token itself; the texts of its sequence; any of the user's columns for its sequence.
     case
@@ -71,7 +83,7 @@ def match_tokens(
         return np.zeros(run.num_tokens, bool)
     if where == "tokens":
         known = vocabulary or read_vocabulary(run)
-        return _matches(known.texts, text, how, case=case)[known.codes]
+        return _of_vocabulary(known, text, how, case=case)[known.codes]
     columns = ["text", "pair"] if where == "sequences" else list(run.manifest.attributes)
     found = np.zeros(run.num_sequences, bool)
     for name in columns:
@@ -87,11 +99,21 @@ def count_sequences(run: RunDirectory, points: NDArray[np.bool_]) -> int:
     return int(np.count_nonzero(np.add.reduceat(tokens, run.bounds[:-1], dtype=np.int64)))
 
 
+def _of_vocabulary(known: Vocabulary, wanted: str, how: str, *, case: bool) -> NDArray[np.bool_]:
+    """Return which distinct tokens match."""
+    shown = _matches(known.texts, wanted, how, case=case)
+    for row in np.flatnonzero(shown & known.in_bytes).tolist() if how in ("contains", "regex") else ():
+        shown[row] = how == "contains" and _asks_for_bytes(wanted, known.plain[row].as_py())
+    return shown | _matches(known.plain, wanted, how, case=case)
+
+
+def _asks_for_bytes(wanted: str, plain: str) -> bool:
+    """Tell whether a text names a byte, or a part of one of a token's characters."""
+    return wanted.lower().startswith("0x") or any(character in wanted for character in plain)
+
+
 def _matches(texts: pa.Array, wanted: str, how: str, *, case: bool) -> NDArray[np.bool_]:
-    found = _COMPARE[how](texts, wanted, not case)
-    if how in ("exact", "prefix"):
-        found = pc.or_(found, _COMPARE[how](pc.utf8_ltrim(texts, characters=WORD_STARTS), wanted, not case))
-    matched: NDArray[np.bool_] = found.to_numpy(zero_copy_only=False).astype(bool)
+    matched: NDArray[np.bool_] = _COMPARE[how](texts, wanted, not case).to_numpy(zero_copy_only=False).astype(bool)
     return matched
 
 
