@@ -31,6 +31,7 @@ def describe(run: RunDirectory) -> dict[str, Any]:
         "points_per_head": max(_points(run, layer) for layer in run.layers),
         "attributes": list(manifest.attributes),
         **count_rows(run),
+        "lacks": run.lacks,
         "maps": {name: _map(run, name) for name in run.maps},
         "bytes": {part.name: _bytes(part) for part in sorted(run.path.iterdir())},
         "check": manifest.check,

@@ -1,7 +1,5 @@
 """Heads of one sequence, and their mean over all: every number against a plain loop over the model's weights."""
 
-import itertools
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,15 +10,9 @@ from attnviz.plots.heads_of_sequence import line_columns, lines_of, own_lines, s
 from attnviz.plots.matrix import cell_at, matrix_pixels
 from attnviz.plots.theme import THEMES, head_colors
 from attnviz.store import RunDirectory, layout
-from attnviz.views import Changes, has_pair, has_words, join_heads, mean_by_position, pair_numbers, read_heads
+from attnviz.views import Changes, has_pair, join_heads, mean_by_position, pair_numbers, read_heads
 from attnviz.views.heads_of_sequence import hide, weigh_by_value
 from tests.fakes import write_fake_run, write_fake_streams
-
-PIECES = {
-    "wordpiece": (["[CLS]", "play", "##ing", "-", "ball", "##s", ".", "[SEP]"], [1, 1, 0, 1, 1, 0, 1, 1]),
-    "byte-level": (["The", "Ġcat", "astro", "phe", ",", "Ġdon", "'t", "Ċ", "go"], [1, 1, 0, 0, 1, 1, 0, 1, 1]),
-    "sentencepiece": (["▁The", "▁", "catas", "tro", "phe", ".", "</s>"], [1, 1, 0, 0, 0, 1, 1]),
-}
 
 
 def changed(path, **columns):
@@ -152,35 +144,6 @@ def test_of_a_pair_one_direction_is_kept(run, pairs):
         for j in range(len(weights)):
             kept = ("ab"[int(i >= 5)] + "ab"[int(j >= 5)]) == pairs
             assert made[i, j] == (weights[i, j] if kept else 0)
-
-
-@pytest.mark.parametrize("style", PIECES)
-def test_words_are_given_sums_and_give_means(tmp_path, style):
-    pieces, starts = PIECES[style]
-    path = write_fake_run(tmp_path / "pieces", sequences=90)
-    lengths = RunDirectory(path).sequences["num_tokens"].to_numpy()
-    sequence = int(np.flatnonzero(lengths == len(pieces))[0])
-    texts = [t for n in lengths for t in (pieces * 3)[:n]]
-    special = [text in ("[CLS]", "[SEP]", "</s>") for text in texts]
-    run = changed(path, text=lambda old: texts, is_special=lambda old: special)
-    made = read_heads(run, 0, (2,), sequence, Changes(words=True))
-    assert has_words(run, sequence)
-    bounds = [*np.flatnonzero(starts), len(pieces)]
-    words = [list(range(a, b)) for a, b in itertools.pairwise(bounds)]
-    shown = [(made.queries.tokens(row)[0], len(made.queries.tokens(row))) for row in range(len(words))]
-    first = run.token_slice(sequence).start
-    assert shown == [(first + word[0], len(word)) for word in words]
-    weights = run.attention(0, 2, sequence).weights
-    for a, query in enumerate(words):
-        for b, key in enumerate(words):
-            expected = np.mean([sum(weights[i, j] for j in key) for i in query])
-            np.testing.assert_allclose(made.weights[0, a, b], expected, atol=1e-6)
-    np.testing.assert_allclose(made.weights.sum(axis=2), 1, atol=1e-5)
-    long = next(row for row, word in enumerate(words) if len(word) > 1)
-    assert not {"#", "Ġ", "▁"} & set(made.queries.texts[long])
-    partly = read_heads(run, 0, (2,), sequence, Changes(frozenset({first + words[long][0]}), words=True))
-    assert not partly.queries.hidden[long]
-    np.testing.assert_allclose(partly.weights[0, long].sum(), 1, atol=1e-5)  # the mean of what is not hidden
 
 
 def test_a_pair_tells_how_its_weight_comes_about(run, pair):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from attnviz.errors import InputError, RecipeError
-from attnviz.inputs import Source, docs, images, read
+from attnviz.inputs import Source, docs, pictures, read
 from attnviz.models import load
 from attnviz.pipeline.prepare import prepare
 from attnviz.recipe import load_recipe, make_recipe, parse_overrides, to_toml

@@ -45,12 +45,6 @@ def test_case_matters_only_where_it_is_asked_for(run, how):
     assert not match_tokens(run, "SEA", how=how, case=True).any()
 
 
-def test_prefixes_may_have_a_word_start_mark(run, monkeypatch):
-    monkeypatch.setattr(run, "tokens", run.tokens.assign(text=["Ġthe", "▁These", *["x"] * (run.num_tokens - 2)]))
-    assert np.flatnonzero(match_tokens(run, "the", how="prefix")).tolist() == [0, 1]
-    assert np.flatnonzero(match_tokens(run, "Ġt", how="prefix")).tolist() == [0]
-
-
 def test_a_sequence_is_found_by_several_words_of_its_text(run):
     text = run.sequences["text"].iloc[3]
     words = " ".join(text.split()[:3])

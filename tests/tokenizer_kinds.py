@@ -13,12 +13,18 @@ LINES = (
     "The quick brown fox (a vixen) said “hello” to the lazy dog.",
     "the cat sat on the mat, and then the weather changed unbelievably.",
     "Interpretability of transformers: the attention heads matter.",
-    "They walked; the river was frozen (almost), and the road ends.",
-    "the price = $5 + the tax, under the bridge!",
+    "They walked; the river—wide and cold—was frozen (almost).",
+    "the tokenizer splits uncharacteristically long words.",
+    'In the beginning the "word" was tokenised.',
+    "Numbers such as 1294030472427835393 break the joins.",
+    "Where the road ends, the footpath begins (the other one).",
+    "the the the the.",
+    "A day at the sea: the waves, the wind, the gulls!",
+    "the price = $5 + the tax, under the bridge。",
     "naïve café 👩‍👩‍👧‍👦 東京タワー שלום עולם مرحبا بالعالم 한국어 नमस्ते",
-    "नमस्ते שלום 한국어 مرحبا 東京。 👩‍👩‍👧‍👦 café the 東",
+    "नमस्ते שלום 한국어 مرحبا naïve café بالعالم 👩‍👩‍👧‍👦 東京タワー עולם",
 )
-"""Latin with punctuation, and seven other scripts with emoji: what bug reports are made of."""
+"""Latin with punctuation, then seven other scripts with emoji: what bug reports are made of."""
 
 _SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -112,7 +118,9 @@ def _clip(lines: Iterable[str]) -> Tokenizer:
     """As CLIP: bytes, with ``</w>`` at the end of a word."""
     made = Tokenizer(models.BPE(unk_token="<unk>", end_of_word_suffix="</w>"))
     cut = pre_tokenizers.Split(Regex(r"[\p{L}\p{M}]+|\p{N}|[^\s\p{L}\p{M}\p{N}]+"), "removed", invert=True)
-    made.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [cut, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     made.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     options = {"special_tokens": _SPECIAL, "initial_alphabet": alphabet, "end_of_word_suffix": "</w>"}

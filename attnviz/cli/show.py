@@ -143,6 +143,8 @@ def description(given: dict[str, Any]) -> None:
         f"data       {given['sequences']:,} sequences, {given['tokens']:,} tokens; columns: {_names(given['attributes'])}"
     )
     rows(given)
+    if given["lacks"]:
+        console.print("lacks      " + escape(given["lacks"]))
     console.print(f"made       {given['created']}, seed {given['seed']}, recipe {given['recipe_hash'][:12]}")
     if given["check"] is not None:
         console.print(f"check      rebuilt attention within {given['check']:.1e} of the model's own")

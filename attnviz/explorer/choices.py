@@ -17,7 +17,7 @@ export function render({model}) {
     box.replaceChildren(...model.items.map(([text, note, share, chosen], place) => {
       const button = document.createElement('button')
       const part = (name, content) => {
-        const element = document.createElement('span')
+        const element = document.createElement(name === 'name' ? 'bdi' : 'span')
         element.className = name
         element.textContent = content
         button.append(element)
@@ -26,7 +26,7 @@ export function render({model}) {
       button.type = 'button'
       button.title = note
       button.setAttribute('aria-pressed', chosen)
-      part('name', text)
+      part('name', text.replace(/[\\u2068\\u2069]/g, ''))  // what <bdi> says already
       if (model.bars) {
         const bar = document.createElement('i')
         bar.style.width = `${100 * share}%`
@@ -55,7 +55,7 @@ button:focus-visible { outline: 2px solid var(--av-accent); }
 .bars button { display: grid; grid-template-columns: minmax(0, 1fr) 34% 56px; gap: 8px;
   align-items: center; padding: 2px 6px; text-align: left; }
 .bars button[aria-pressed=true] { border-color: var(--av-key); background: var(--av-page); }
-.bars .name { overflow: hidden; text-overflow: ellipsis; white-space: pre; }
+.bars .name { text-align: left; overflow: hidden; text-overflow: ellipsis; white-space: pre; }
 .bars .note { text-align: right; font-variant-numeric: tabular-nums; color: var(--av-muted); }
 .bars i { display: block; height: 7px; min-width: 2px; border-radius: 4px; background: var(--av-key); }
 """

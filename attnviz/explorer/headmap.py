@@ -31,7 +31,7 @@ from attnviz.views import (
     inside_box,
     inside_outline,
     layer_name,
-    show_text,
+    show_token,
     turn,
 )
 
@@ -193,7 +193,7 @@ class HeadMap(View):
             wanted.append(self._inside_of(np.flatnonzero(lit), window)[:WORDS])
         candidates = np.setdiff1d(np.concatenate(wanted), self._pictured)
         texts = self.state.directory.tokens["text"].iloc[candidates % self.state.directory.num_tokens]
-        shown = [show_text(text, longest=18) for text in texts]
+        shown = [show_token(text, longest=18) for text in texts]
         order = np.isin(candidates, sequence) * np.float32(2) + (candidates * 2654435761 % 1000) / np.float32(1000)
         if lit is not None:
             order = order + lit[candidates]

@@ -25,7 +25,7 @@ from attnviz.plots.raster import Window
 from attnviz.plots.theme import THEMES
 from attnviz.plots.weight_bar import mark_weights
 from attnviz.types import FloatArray
-from attnviz.views import PARTNER, describe_absence, pair_numbers, patch_name, show_text
+from attnviz.views import PARTNER, describe_absence, pair_numbers, patch_name
 from attnviz.views.image_flows import (
     Flows,
     Heat,
@@ -147,7 +147,7 @@ class OneImage:
         run, heat = self.state.directory, None
         if self._flows is None:
             heat = np.array([self._weight_of(token) for token in self._marks.tolist()], np.float32)
-        names = [show_text(patch_name(run, token), longest=NAME) for token in self._marks.tolist()]
+        names = [patch_name(run, token, longest=NAME) for token in self._marks.tolist()]
         boxes = mark_boxes(len(names), self._size)
         theme, opacity = THEMES[self.state.theme], self.state.image_opacity / 100
         self._figure.marks.data = mark_data(boxes, names, heat, theme, top=self._top, opacity=opacity)

@@ -11,6 +11,7 @@ from attnviz.store import RunDirectory
 from attnviz.store.manifest import MapInfo
 from attnviz.views import describe_token, show_text
 from attnviz.views.coloring import BINS
+from attnviz.views.describe import ISOLATES
 
 __all__ = [
     "brand",
@@ -18,6 +19,7 @@ __all__ = [
     "chips",
     "facts",
     "heading",
+    "isolated",
     "legend",
     "line",
     "map_line",
@@ -51,17 +53,17 @@ def brand(run: RunDirectory) -> str:
 
 def heading(title: str, rest: str = "") -> str:
     """Return a view's title with a quieter part behind it."""
-    return f'<h1>{escape(title)}</h1><span class="rest">{escape(rest)}</span>'
+    return f'<h1>{isolated(title)}</h1><span class="rest">{isolated(rest)}</span>'
 
 
 def line(sentence: str) -> str:
     """Return a sentence on one line, whole when the pointer rests on it; changes are read out."""
-    return f'<span role="status" title="{escape(sentence)}">{escape(sentence)}</span>'
+    return f'<span role="status" title="{escape(sentence)}">{isolated(sentence)}</span>'
 
 
 def chips(phrases: list[str]) -> str:
     """Return short facts side by side."""
-    return "".join(f'<span class="chip">{escape(phrase)}</span>' for phrase in phrases)
+    return "".join(f'<span class="chip">{isolated(phrase)}</span>' for phrase in phrases)
 
 
 def card(html: str) -> str:
@@ -71,17 +73,17 @@ def card(html: str) -> str:
 
 def note(sentence: str) -> str:
     """Return a sentence to read instead of a picture."""
-    return f'<p class="note">{escape(sentence)}</p>'
+    return f'<p class="note">{isolated(sentence)}</p>'
 
 
 def quiet(sentence: str) -> str:
     """Return a remark below something else."""
-    return f'<p class="left">{escape(sentence)}</p>'
+    return f'<p class="left">{isolated(sentence)}</p>'
 
 
 def subtitle(text: str) -> str:
     """Return what a part of a panel is called."""
-    return f"<h3>{escape(text)}</h3>"
+    return f"<h3>{isolated(text)}</h3>"
 
 
 def selected(queries: int, keys: int, *, absent: int = 0) -> str:
@@ -126,9 +128,13 @@ def facts(run: RunDirectory, token: int, kind: str, norm: float) -> str:
     """Return what is known of the chosen point."""
     title, *rest = describe_token(run, token, kind, norm=norm)
     lines = "".join(f"<span>{escape(fact)}</span>" for fact in rest[:-1])
-    return (
-        f'<h2 class="{kind}">{escape(title)}</h2><p class="facts">{lines}</p><p class="excerpt">{escape(rest[-1])}</p>'
-    )
+    return f'<h2 class="{kind}">{isolated(title)}</h2><p class="facts">{lines}</p><p class="excerpt">{isolated(rest[-1])}</p>'
+
+
+def isolated(shown: str) -> str:
+    """Return tokens as HTML: isolated by elements, not by characters that would be copied with them."""
+    begins, ends = ISOLATES
+    return escape(shown).replace(begins, "<bdi>").replace(ends, "</bdi>")
 
 
 def partners(frame: pd.DataFrame, rest: float, kind: str, *, special: float, sink: float = 0.0) -> str:
@@ -144,7 +150,7 @@ def partners(frame: pd.DataFrame, rest: float, kind: str, *, special: float, sin
     verb = "attends to" if kind == "query" else "is attended to by"
     columns = zip(*(frame[name].tolist() for name in ("name", "position", "weight")), strict=True)
     rows = "".join(
-        f'<tr><td class="name">{escape(name)}</td><td class="place">{position}</td>'
+        f'<tr><td class="name">{isolated(name)}</td><td class="place">{position}</td>'
         f'<td class="bar"><i style="width:{min(weight, 1) * 100:.1f}%"></i></td>'
         f'<td class="number">{weight * 100:.1f} %</td></tr>'
         for name, position, weight in columns

@@ -27,7 +27,7 @@ from attnviz.plots.still import StillPoints, Weights, head_still, picture_still,
 from attnviz.plots.theme import FONT, THEMES, Theme
 from attnviz.store import RunDirectory
 from attnviz.types import KINDS
-from attnviz.views import PARTNER, Exchange, layer_name, links, read_exchange, show_text, turn
+from attnviz.views import PARTNER, Exchange, layer_name, links, read_exchange, show_text, show_token, token_names, turn
 
 __all__ = ["LIMIT", "StillPage", "chosen_state", "head_page", "sequence_page", "write_page"]
 
@@ -157,7 +157,7 @@ def sequence_page(state: State, sequence: int) -> StillPage:
         weights = _weights(state, sequence, exchange, rows, columns)
         names = run.tokens["text"].to_numpy()
         queries, keys = (
-            [show_text(text, longest=15) for text in names[exchange.tokens(kind)[own]]]
+            [show_token(text, longest=15) for text in names[exchange.tokens(kind)[own]]]
             for kind, own in zip(KINDS, (rows, columns), strict=True)
         )
         shown: UIElement = sentence_still(queries, keys, weights, chosen, theme)
@@ -278,10 +278,9 @@ def _cells(run: RunDirectory, exchange: Exchange) -> NDArray[np.int64]:
 
 def _names(tokens: pd.DataFrame) -> list[str]:
     """Return what tokens are called, as ``views.patch_name`` does for one."""
-    texts = {text: show_text(text) for text in tokens["text"].unique()}
-    patch = (tokens["patch_row"].notna() & ~tokens["is_special"]).tolist()
-    columns = zip(tokens["text"], tokens["patch_row"], tokens["patch_col"], patch, strict=True)
-    return [f"patch {int(r)}, {int(c)}" if is_patch else texts[text] for text, r, c, is_patch in columns]
+    names = token_names(tokens)
+    shown = {name: show_token(name) for name in set(names)}
+    return [shown[name] for name in names]
 
 
 def _model(run: RunDirectory) -> str:

@@ -20,6 +20,7 @@ export function render({model}) {
     made.textContent = text
     return made
   }
+  const bare = text => text.replace(/[\\u2068\\u2069]/g, '')  // what <bdi> says already
   const draw = () => list.replaceChildren(...model.items.map((item, number) => {
     const row = make(model.clickable ? 'button' : 'div', 'one', '')
     row.title = item.hint ?? ''
@@ -27,7 +28,7 @@ export function render({model}) {
     const fill = make('i', '', '')
     fill.style.width = `${100 * Math.min(1, Math.max(0, item.share))}%`
     bar.append(fill)
-    row.append(make('span', 'name', item.name), make('span', 'place', item.place), bar, make('span', 'number', item.number))
+    row.append(make('bdi', 'name', bare(item.name)), make('span', 'place', item.place), bar, make('span', 'number', item.number))
     if (model.clickable) row.addEventListener('click', () => model.send_msg(number))
     return row
   }))

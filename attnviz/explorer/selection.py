@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from attnviz.explorer.tables import fill, plain_table
 from attnviz.export import TARGETS
 from attnviz.export.tidy import tidy_tables
 from attnviz.types import KINDS
-from attnviz.views import count_kinds, selection_table, show_text
+from attnviz.views import count_kinds, selection_table, show_text, show_token
 
 __all__ = ["SelectionPanel"]
 
@@ -95,7 +96,8 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
                 part for title, rows in self._traits.items() for part in (_subtitle(show_text(title)), rows)
             ]
         for trait, rows in zip(traits, self._traits.values(), strict=True):
-            rows.items = _items(trait.against_rest(self._rows % run.num_tokens, every).head(LISTED))
+            found = trait.against_rest(self._rows % run.num_tokens, every).head(LISTED)
+            rows.items = _items(found, show_token if trait.of_tokens else show_text)
 
     def _fill_table(self) -> None:
         state, rows = self.state, self._rows[:TABLED]
@@ -104,7 +106,7 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
         frame = selection_table(
             state.directory, rows, placed=placed, norms=state.directory.norms(state.layer, state.head)
         )
-        frame["token"] = [show_text(text) for text in frame["token"]]
+        frame["token"] = [show_token(text) for text in frame["token"]]
         frame["norm"] = frame["norm"].round(3)
         fill(self._table, frame.rename(columns=TITLES)[list(EMPTY)])
         cut = len(self._rows) - len(rows)
@@ -145,13 +147,13 @@ def _subtitle(text: str) -> pn.pane.HTML:
     return pn.pane.HTML(markup.subtitle(text), css_classes=["subtitle"], stylesheets=sheet(), margin=0)
 
 
-def _items(frame: pd.DataFrame) -> list[dict[str, object]]:
+def _items(frame: pd.DataFrame, show: Callable[[str], str]) -> list[dict[str, object]]:
     items: list[dict[str, object]] = []
     most = max(float(frame["share"].max()), 1e-12) if len(frame) else 1.0
     for name, count, share, rest, lift in frame.itertuples(index=False):
         items.append(
             {
-                "name": show_text(str(name)),
+                "name": show(str(name)),
                 "place": f"× {lift:.1f}" if np.isfinite(lift) else "only here",
                 "share": share / most,
                 "number": f"{share * 100:.1f} %",

@@ -15,7 +15,7 @@ from attnviz.explorer.wires import answer, listen
 from attnviz.plots.sentence import HEADINGS, MOST_ROWS, SentenceFigure, line_data, sentence_figure
 from attnviz.plots.theme import THEMES
 from attnviz.types import KINDS
-from attnviz.views import PARTNER, Exchange, show_text, strongest_lines
+from attnviz.views import PARTNER, Exchange, show_token, strongest_lines
 
 __all__ = ["Sentence"]
 
@@ -71,7 +71,7 @@ class Sentence(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         run = self.state.directory
         names = run.tokens["text"].to_numpy()
         queries, keys = (
-            [show_text(text, longest=15) for text in names[self._exchange.tokens(side)[self._rows[side]]]]
+            [show_token(text, longest=15) for text in names[self._exchange.tokens(side)[self._rows[side]]]]
             for side in KINDS
         )
         info = run.layers[self.state.layer]

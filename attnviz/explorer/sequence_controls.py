@@ -58,6 +58,7 @@ class Controls:
         self._values = tick(state, "sentence_values")
         self._click = segments(state, "sentence_click")
         self._of_one = pn.pane.HTML(markup.quiet(OF_ONE), stylesheets=sheet(), margin=0)
+        self._lacks = pn.pane.HTML("", stylesheets=sheet(), margin=0)
         self.above = self._above()
         self.beside = box("card options", *self._beside())
 
@@ -92,6 +93,7 @@ class Controls:
         one = state.sentence_scope == "one"
         self._pairs.visible = one and (state.sentence_pairs != "all" or has_pair(run, state.layer, state.sequence))
         self._words.visible = one and (state.sentence_words or has_words(run, state.sequence))
+        self._lacks.param.update(object=markup.quiet(run.lacks), visible=one and bool(run.lacks))
         self._click.visible = self._stepper.visible = one
         self._of_one.visible = not one
 
@@ -115,7 +117,7 @@ class Controls:
         ticks = [tick(self.state, name, label) for name, label in masks.items()]
         hidden = labelled("Hide", *ticks, description=HIDE)
         joined = segments(self.state, "sentence_join")
-        return [joined, self._pairs, self._click, hidden, self._words, self._values, self._of_one]
+        return [joined, self._pairs, self._click, hidden, self._words, self._lacks, self._values, self._of_one]
 
     @property
     def _count(self) -> int:

@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 
+from attnviz.explorer.markup import isolated
 from attnviz.explorer.sequence_reading import Pair, Shown, changes_of
 from attnviz.explorer.state import State
 from attnviz.plots.theme import THEMES, head_colors
@@ -89,14 +90,14 @@ def numbers_table(title: str, rows: Sequence[Row], *, note: str = "") -> str:
     head = "".join(f"<th>{name}</th>" for name in names)
     body = "".join(f"<tr>{''.join(_cells(row, partner=partner, shown=shown))}</tr>" for row in rows)
     left = f'<p class="left">{escape(note)}</p>' if note else ""
-    return f'<h3>{escape(title)}</h3><table class="numbers"><tr>{head}</tr>{body}</table>{left}'
+    return f'<h3>{isolated(title)}</h3><table class="numbers"><tr>{head}</tr>{body}</table>{left}'
 
 
 def _cells(row: Row, *, partner: bool, shown: bool) -> list[str]:
     swatch = f'<i class="swatch" style="background:{escape(row.color)}"></i>'
     cells = [f"<td>{swatch}{escape(row.head)}</td>"]
     if partner:
-        cells.append(f'<td class="name">{escape(row.partner)}</td>')
+        cells.append(f'<td class="name">{isolated(row.partner)}</td>')
     cells += [f'<td class="number">{_number(value)}</td>' for value in (row.dot, row.logit)]
     cells.append(f'<td class="number">{_share(row.weight)}</td>')
     if shown:

@@ -8,7 +8,7 @@ from attnviz.explorer import library
 from attnviz.explorer.sequence_controls import heads_of, hidden_of
 from attnviz.explorer.state import State
 from attnviz.types import KINDS, FloatArray
-from attnviz.views import Changes, Column, HeadsOfSequence, PositionMean, read_heads, show_text
+from attnviz.views import Changes, Column, HeadsOfSequence, PositionMean, read_heads, show_token
 
 __all__ = ["Pair", "Shown", "changes_of", "mean_of", "read_mean", "read_sequence"]
 
@@ -56,7 +56,7 @@ def read_sequence(state: State) -> Shown:
         run, state.layer, heads_of(state), state.sequence, changes, rows=spans[0], columns=spans[1]
     )
     sides = (made.queries, made.keys)
-    texts = [[show_text(text, longest=16) for text in side.texts] for side in sides]
+    texts = [[show_token(text, longest=16) for text in side.texts] for side in sides]
     hidden = [side.hidden.tolist() for side in sides]
     return Shown(made.heads, made.weights, (texts[0], texts[1]), (hidden[0], hidden[1]), sides, made.whole)
 

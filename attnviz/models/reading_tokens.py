@@ -8,7 +8,8 @@ A word begins where a blank stands before it, however the tokenizer says so: a b
 ``##`` on pieces that go on, ``</w>`` on the last piece, or nothing, and then the text tells. Special tokens, line ends and pieces
 of nothing but punctuation are words of their own, so what follows them begins one; a blank alone belongs to what follows.
 
-0.9 µs a token once its piece is known, 2.5 µs where most hold parts of characters; a piece is read once, 5 µs (2026-11-28, one core).
+3 to 7 µs a token, with all that makes a sequence of it; decoding each token by itself took 3 to 8 (docs-llama and MiniLM over
+docstrings and over eight scripts, one shared core, 2026-11-28).
 """
 
 import json
@@ -28,6 +29,7 @@ __all__ = ["Places", "TokenReader"]
 Mask = NDArray[np.bool_]
 
 _WORDS = "東 the unbelievably zyxwvutsrqponmlk"  # what a tokenizer is asked to write; no table holds the last word
+MOST_RUNS = 50_000  # of tokens that share characters, to be kept
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
@@ -101,7 +103,8 @@ class TokenReader:
         # Written without marks: whether a blank stands before them is in the text alone.
         self._unmarked = ({*getattr(tokenizer, "added_tokens_decoder", ())} | unknown) - self._special
         self._pieces: dict[tuple[int, bool], _Piece] = {}
-        self._inner: dict[int, TokenText] = {}  # by the number of the token that begins a word
+        self._after: dict[tuple[int, int], TokenText] = {}  # what a piece says after another, by their identities
+        self._runs: dict[tuple[bytes, ...], tuple[list[TokenText], list[int]]] = {}
 
     def read(
         self,
@@ -125,22 +128,50 @@ class TokenReader:
         numbers = [int(number) for number in ids]
         pieces = [self._piece(number, special) for number, special in zip(numbers, is_special.tolist(), strict=True)]
         cuts = [False] * len(pieces) if segment is None else (np.diff(segment, prepend=segment[:1]) != 0).tolist()
-        tokens, inside = _put_together(pieces, cuts)
+        tokens, inside = self._put_together(pieces, cuts)
         blanks = self._blanks(numbers, places)
-        starts = [
-            row == 0 or cuts[row] or (row not in inside and _starts(row, pieces, tokens, blanks))
-            for row in range(len(tokens))
-        ]
-        return tuple(token if start else self._continued(token) for token, start in zip(tokens, starts, strict=True))
+        for row in range(1, len(tokens)):
+            if row not in inside and not cuts[row]:
+                tokens[row] = self._in_place(row, pieces, tokens, blanks)
+        return tuple(tokens)
 
-    def _continued(self, token: TokenText) -> TokenText:
-        """Return a token that begins no word; those of whole characters are made once."""
-        if token.byte_values is not None:
-            return replace(token, starts_word=False)
-        key = id(token)  # of one that is kept with its piece
-        if key not in self._inner:
-            self._inner[key] = replace(token, starts_word=False)
-        return self._inner[key]
+    def _in_place(
+        self, row: int, pieces: list[_Piece], tokens: list[TokenText], blanks: list[bool] | None
+    ) -> TokenText:
+        """Return a token that begins a word, or does not; where two pieces alone decide, they are asked once."""
+        pair = None
+        if blanks is None and pieces[row].raw is None and pieces[row - 1].raw is None:
+            pair = id(pieces[row - 1]), id(pieces[row])  # of pieces that are kept
+            if (known := self._after.get(pair)) is not None:
+                return known
+        token = tokens[row]
+        if not _starts(row, pieces, tokens, blanks):
+            token = replace(token, starts_word=False)
+        if pair is not None:
+            self._after[pair] = token
+        return token
+
+    def _put_together(self, pieces: list[_Piece], cuts: list[bool]) -> tuple[list[TokenText], set[int]]:
+        """Return the tokens with the characters that neighbours share, and which tokens begin inside of one."""
+        tokens, inside = [piece.token for piece in pieces], set()
+        row = 0
+        while row < len(pieces):
+            stop = row + 1
+            if pieces[row].raw is not None:
+                while stop < len(pieces) and pieces[stop].raw is not None and not cuts[stop]:
+                    stop += 1
+                tokens[row:stop], within = self._run(tuple(piece.raw or b"" for piece in pieces[row:stop]))
+                inside |= {row + place for place in within}
+            row = stop
+        return tokens, inside
+
+    def _run(self, raws: tuple[bytes, ...]) -> tuple[list[TokenText], list[int]]:
+        """Return what neighbours say whose bytes are no whole characters; the same words come again."""
+        if raws not in self._runs:
+            if len(self._runs) >= MOST_RUNS:
+                self._runs.clear()
+            self._runs[raws] = _shared(raws)
+        return self._runs[raws]
 
     def _blanks(self, numbers: list[int], places: Places | None) -> list[bool] | None:
         """Return before which tokens a blank stands in the text, if it is known and anything depends on it."""
@@ -181,23 +212,7 @@ def _starts(row: int, pieces: list[_Piece], tokens: list[TokenText], blanks: lis
     return before.follows is not False and (blanks is None or blanks[row])
 
 
-def _put_together(pieces: list[_Piece], cuts: list[bool]) -> tuple[list[TokenText], set[int]]:
-    """Return the tokens with the characters that neighbours share, and which tokens begin inside of one."""
-    tokens, inside = [piece.token for piece in pieces], set()
-    row = 0
-    while row < len(pieces):
-        stop = row + 1
-        if pieces[row].raw is not None:
-            while stop < len(pieces) and pieces[stop].raw is not None and not cuts[stop]:
-                stop += 1
-            shared, within = _shared([piece.raw or b"" for piece in pieces[row:stop]])
-            tokens[row:stop] = shared
-            inside |= {row + place for place in within}
-        row = stop
-    return tokens, inside
-
-
-def _shared(raws: list[bytes]) -> tuple[list[TokenText], list[int]]:
+def _shared(raws: tuple[bytes, ...]) -> tuple[list[TokenText], list[int]]:
     """Return what neighbours say whose bytes are no whole characters, and which of them begin inside of a character."""
     characters = characters_of(b"".join(raws))
     tokens, inside, start, at = [], [], 0, 0
@@ -210,7 +225,8 @@ def _shared(raws: list[bytes]) -> tuple[list[TokenText], list[int]]:
         last = at
         while last < len(characters) and characters[last][0] < stop:
             last += 1
-        tokens.append(_parts(raw, start, characters[at:last]))
+        made = _parts(raw, start, characters[at:last])
+        tokens.append(replace(made, starts_word=False) if characters[at][0] < start else made)
         start = stop
     return tokens, inside
 

@@ -1,6 +1,6 @@
 """What runs of earlier schema versions do not hold: made up for as well as can be, and said.
 
-Before version 3 a run held no more of a token than a text to read, so where words begin and what is punctuation is guessed from that.
+Before version 3 a run held no more of a token than a text to read, from which words and punctuation are guessed.
 """
 
 import numpy as np

@@ -15,6 +15,8 @@ from attnviz.views.describe import (
     patch_name,
     score_phrases,
     show_text,
+    show_token,
+    token_names,
 )
 from attnviz.views.heads_of_sequence import (
     PAIRS,
@@ -120,7 +122,9 @@ __all__ = [
     "selection_table",
     "sequence_table",
     "show_text",
+    "show_token",
     "strongest_lines",
+    "token_names",
     "turn",
     "what_differs",
 ]

@@ -1,8 +1,12 @@
 """Points in words: what a tooltip, a header or a screen reader says.
 
 Plain text, never HTML. Text from the user's data is shortened and its control characters are made visible, so that one
-token stays one line; whoever writes HTML escapes it all the same.
+token stays one line; whoever writes HTML escapes it all the same. Of a token, blanks are made visible too, and one that is written
+from right to left is isolated, or it would turn the numbers and tokens beside it.
 """
+
+import re
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -12,6 +16,7 @@ from attnviz.store import RunDirectory
 from attnviz.types import LayerInfo
 
 __all__ = [
+    "ISOLATES",
     "describe_absence",
     "describe_token",
     "excerpt",
@@ -19,20 +24,46 @@ __all__ = [
     "patch_name",
     "score_phrases",
     "show_text",
+    "show_token",
+    "token_names",
 ]
 
 LONGEST = 28
+ISOLATES = "\u2068", "\u2069"
+"""What stands before and behind a text that runs from right to left; in HTML, the same as ``<bdi>`` and ``</bdi>``."""
+
 TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 """Characters that turn the direction of the text around them, or break its line."""
 
+_SIGNS = {"\t": "⇥", "\n": "⏎", "\r": "␍", "\x7f": "␡", "\xa0": "⍽"} | dict.fromkeys(TURNS, "�")
+_BLANKS = re.compile("^ +| +$| {2,}")  # one between two words is seen without a sign
+_NO_WIDTH = frozenset("\xad\u034f\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff")
+_JOINERS = frozenset("\u200c\u200d")  # seen by what they do, unless there is nothing to join
+_RIGHT_TO_LEFT = frozenset(("R", "AL"))
+
 
 def show_text(text: str, *, longest: int = LONGEST) -> str:
-    """Return a token on one line: control characters as symbols, the middle of a long one left out."""
+    """Return a text on one line: control characters as symbols, the middle of a long one left out."""
     visible = "".join(_visible(c) for c in text)
     if len(visible) > longest:
         half = (longest - 1) // 2
         visible = f"{visible[:half]}…{visible[-half:]}"
     return visible or "∅"
+
+
+def show_token(text: str, *, longest: int = LONGEST) -> str:
+    """Return a token on one line, with signs for blanks (␠ ⇥ ⏎) and for what has no width; isolated if it runs right to left."""
+    spaced = _BLANKS.sub(lambda found: "␠" * len(found[0]), text)
+    seen = show_text("".join(_sign(spaced, place) for place in range(len(spaced))), longest=longest)
+    turns = any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in seen)
+    return seen.join(ISOLATES) if turns else seen
+
+
+def token_names(tokens: pd.DataFrame) -> list[str]:
+    """Return how tokens are called, given rows of the run's ``tokens``: a patch by its place, others by their text as it came."""
+    patch = (tokens["patch_row"].notna() & ~tokens["is_special"]).tolist()
+    columns = zip(tokens["text"], tokens["patch_row"], tokens["patch_col"], patch, strict=True)
+    return [f"patch {int(row)}, {int(col)}" if is_patch else str(text) for text, row, col, is_patch in columns]
 
 
 def layer_name(layer: LayerInfo) -> str:
@@ -52,10 +83,10 @@ def excerpt(run: RunDirectory, token: int, *, around: int = 5) -> tuple[str, str
     texts = beside["text"].to_numpy()[kept]
     place = int(np.count_nonzero(kept[: token - rows.start]))
     sides = texts[max(0, place - around) : place], texts[place + 1 : place + around + 1]
-    before, after = (" ".join(show_text(text, longest=14) for text in side) for side in sides)
+    before, after = (" ".join(show_token(text, longest=14) for text in side) for side in sides)
     left = "… " if place > around else ""
     right = " …" if place + around + 1 < len(texts) else ""
-    return left + before, show_text(texts[place]), after + right
+    return left + before, show_token(texts[place]), after + right
 
 
 def describe_token(run: RunDirectory, token: int, kind: str, *, norm: float | None = None) -> list[str]:
@@ -84,12 +115,9 @@ def describe_absence(run: RunDirectory, layer: int, token: int) -> str:
     )
 
 
-def patch_name(run: RunDirectory, token: int) -> str:
-    """Return how a token is called in an image or a text: its patch, or its text if it is none."""
-    row = run.tokens.iloc[token]
-    if row.is_special or row.isna()["patch_row"]:
-        return show_text(row.text)
-    return f"patch {int(row.patch_row)}, {int(row.patch_col)}"
+def patch_name(run: RunDirectory, token: int, *, longest: int = LONGEST) -> str:
+    """Return how a token is called in an image or a text, as ``show_token`` shows it."""
+    return show_token(token_names(run.tokens.iloc[[token]])[0], longest=longest)
 
 
 def score_phrases(scores: pd.DataFrame, layer: int, head: int) -> list[str]:
@@ -109,8 +137,24 @@ def _place(run: RunDirectory, row: "pd.Series") -> str:
 
 def _visible(character: str) -> str:
     code = ord(character)
-    if code < 32:
-        return chr(0x2400 + code)
-    if character in TURNS:
-        return "�"
-    return "␡" if code == 127 else character
+    return _SIGNS.get(character) or (chr(0x2400 + code) if code < 32 else character)
+
+
+def _sign(text: str, place: int) -> str:
+    """Return a character of a token as something that is seen."""
+    character = text[place]
+    if character.isascii():
+        return character
+    beside = (text[place - 1] if place else " ", text[place + 1] if place + 1 < len(text) else " ")
+    lost = character in _JOINERS and any(c in " ␠" for c in beside)
+    if character in _NO_WIDTH or lost or (place == 0 and _selects(character)):
+        return f"U+{ord(character):04X}"
+    category = unicodedata.category(character)
+    if category == "Zs" and character not in _SIGNS:
+        return f"U+{ord(character):04X}"
+    return f"◌{character}" if place == 0 and category[0] == "M" else character
+
+
+def _selects(character: str) -> bool:
+    """Tell whether a character says how the one before it looks, and has no look of its own."""
+    return 0xFE00 <= ord(character) <= 0xFE0F or 0xE0000 <= ord(character) <= 0xE01EF

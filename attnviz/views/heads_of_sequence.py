@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from attnviz.attention import logits, rotated, weights
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray, LayerInfo
-from attnviz.views.describe import patch_name
-from attnviz.views.words import word_starts, word_text
+from attnviz.views.describe import token_names
+from attnviz.views.words import word_starts, word_texts
 
 __all__ = [
     "PAIRS",
@@ -74,7 +74,7 @@ class Column:
 
     first: NDArray[np.int32]  # its first token, a row of the run's ``tokens``
     pieces: Whole  # how many tokens it has
-    texts: tuple[str, ...]
+    texts: tuple[str, ...]  # as they came; a word is without blanks and marks
     hidden: Mask
     segment: Whole
 
@@ -249,6 +249,7 @@ class _Side:
             self.hidden |= own["is_punctuation"].to_numpy(bool)
         if changes.first:
             self.hidden |= own["position"].to_numpy() == 0
+        self.in_words, self.is_image = changes.words, (own["modality"] == "image").to_numpy(bool)
         starts = word_starts(run, tokens) if changes.words else np.ones(len(tokens), bool)
         self.starts: Whole = np.flatnonzero(starts).astype(np.int64)
 
@@ -256,10 +257,14 @@ class _Side:
         """Return the rows: whole words where these were asked for, else tokens."""
         ends = np.append(self.starts[1:], len(self.tokens))
         spans = list(zip(self.starts.tolist(), ends.tolist(), strict=True))
-        names = [patch_name(self.run, int(token)) for token in self.tokens]
-        texts = [names[a] if b - a == 1 else word_text(self.run, self.tokens[a:b]) for a, b in spans]
+        names = token_names(self.run.tokens.iloc[self.tokens])
+        if self.in_words:
+            words = word_texts(self.run, self.tokens, spans)
+            names = [
+                names[a] if self.is_image[a] else word or names[a] for word, (a, _) in zip(words, spans, strict=True)
+            ]
         hidden = np.array([self.hidden[a:b].all() for a, b in spans], bool)
-        return Column(self.tokens[self.starts], ends - self.starts, tuple(texts), hidden, self.segment[self.starts])
+        return Column(self.tokens[self.starts], ends - self.starts, tuple(names), hidden, self.segment[self.starts])
 
 
 def _weights(

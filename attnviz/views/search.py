@@ -1,7 +1,7 @@
 """Search: which tokens a text matches, by themselves, by the whole text of their sequence, or by its labels.
 
-A token is compared as it is shown and by its plain text: "the" is exactly " the", "ing" and "##ing" both find "##ing", and "東" finds
-the parts of that character. What is written for a part, its "1/3", is found by who asks for the part, not by who seeks a "3".
+A token is compared as it is written and by its plain text: "the" is exactly " the", "ing" and "##ing" both find "##ing", and "東"
+finds the parts of that character. What is written for a part, its "1/3", is found by who asks for it, not by who seeks a "3".
 
 One boolean per token is enough for every view: a token's query and key match together, in all heads at once. It is decided
 once per distinct token, sequence or label: a vocabulary is some hundred times smaller than a run. Patterns are those of RE2,
@@ -11,6 +11,7 @@ Measured with 1.5 M tokens (3 M points), 30,000 of them distinct, and 50,000 seq
 the vocabulary is read (150 ms), 70 to 125 ms for the texts of sequences, 1 to 5 ms for 40 labels (2 shared cores, 2026-11-21).
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,11 @@ class Vocabulary:
     codes: NDArray[np.int32]  # (tokens,)
     plain: pa.Array  # of strings: without blanks and marks
     in_bytes: NDArray[np.bool_]  # (texts,): whether a text speaks of bytes, or of parts of characters
+
+
+_SIGNS = str.maketrans({"␠": " ", "⇥": "\t", "⏎": "\n", "⍽": "\xa0", "\u2068": None, "\u2069": None, "◌": None})
+_NUMBERED = re.compile(r"U\+((?:10|[0-9A-F])?[0-9A-F]{4})(?![0-9A-F])")
+"""What ``views.show_token`` shows for others: what is copied from a page is found."""
 
 
 def read_vocabulary(run: RunDirectory) -> Vocabulary:
@@ -83,6 +89,7 @@ def match_tokens(
         return np.zeros(run.num_tokens, bool)
     if where == "tokens":
         known = vocabulary or read_vocabulary(run)
+        text = _NUMBERED.sub(lambda found: chr(int(found[1], 16)), text.translate(_SIGNS))
         return _of_vocabulary(known, text, how, case=case)[known.codes]
     columns = ["text", "pair"] if where == "sequences" else list(run.manifest.attributes)
     found = np.zeros(run.num_sequences, bool)

@@ -1,12 +1,14 @@
 """Where words begin among the tokens of a run: what the tokenizer decided, and what a layer's own tokens add to it."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from attnviz.store import RunDirectory
 from attnviz.token_text import spelled
 
-__all__ = ["word_starts", "word_text"]
+__all__ = ["word_starts", "word_texts"]
 
 
 def word_starts(run: RunDirectory, tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
@@ -20,7 +22,8 @@ def word_starts(run: RunDirectory, tokens: NDArray[np.int32]) -> NDArray[np.bool
     return starts
 
 
-def word_text(run: RunDirectory, tokens: NDArray[np.int32]) -> str:
-    """Return the tokens of a word as one text, without their marks; characters that they share are put together."""
+def word_texts(run: RunDirectory, tokens: NDArray[np.int32], spans: Iterable[tuple[int, int]]) -> list[str]:
+    """Return words, each a span of some tokens, without marks; characters that tokens share are put together."""
     own = run.tokens[["plain", "byte_values"]].iloc[tokens]
-    return spelled(own["plain"].tolist(), own["byte_values"].tolist())
+    plain, values = own["plain"].tolist(), own["byte_values"].tolist()
+    return [spelled(plain[a:b], values[a:b]) for a, b in spans]
