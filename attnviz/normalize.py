@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from attnviz.errors import MapError, nearest
 from attnviz.types import FloatArray, Joint, Sequences
 
-__all__ = ["DEFAULT", "Normalize", "Scale", "joint"]
+__all__ = ["DEFAULT", "Normalize", "Scale", "joint", "unit"]
 
 Scale = Literal["none", "balance"]
 """How c is chosen: 1, or such that queries and keys get the same median norm."""
@@ -108,6 +108,16 @@ def joint(
             'of float32 when brought into one space. Give normalize.scale = "none", or leave this head out.'
         )
     return Joint(moved_query, moved_key, shift, float(scale), sequences)
+
+
+def unit(vectors: FloatArray) -> tuple[FloatArray, np.float32]:
+    """Return the vectors divided by a power of two, so that the largest entry is near 1, and that power.
+
+    No product or square of them leaves float32, and because the division is exact, whatever is compared stays in order.
+    """
+    largest = np.abs(vectors).max(initial=np.float32(0))
+    power = np.float32(2.0 ** (int(np.frexp(largest)[1]) - 1)) if largest > 0 else np.float32(1)
+    return vectors / power, power
 
 
 def _balance(query: FloatArray, key: FloatArray) -> float:

@@ -46,6 +46,7 @@ from attnviz.maps.nearest import neighbors as nearest
 from attnviz.maps.nearest import strongest
 from attnviz.maps.pca import initial
 from attnviz.maps.plan import Layout, laid_out
+from attnviz.normalize import unit
 from attnviz.types import FloatArray, Joint, Neighbors
 
 __all__ = ["ATTENTION", "AttentionParameters", "strongest_keys"]
@@ -89,7 +90,7 @@ def strongest_keys(joint: Joint, k: int) -> NDArray[np.int32]:
     """
     count, layer = len(joint.key), joint.sequences.layer
     masked = layer.causal or layer.window is not None or layer.chunk is not None
-    query, key = (_unit(vectors) for vectors in (joint.query, joint.original_key))
+    query, key = (unit(vectors)[0] for vectors in (joint.query, joint.original_key))
     found = strongest(query, key, min(4 * k if masked else k, count)).indices
     if masked:
         found = _visible_first(found, joint)[:, :k]
@@ -117,12 +118,6 @@ def _strongest_visible(
         chosen = np.take_along_axis(best, order, axis=1)
         result[part] = np.where(np.isfinite(np.take_along_axis(values, order, axis=1)), chosen, -1)
     return result
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    """Return the vectors with a largest entry of 1: the order of products stays, and none leaves float32."""
-    largest = np.abs(vectors).max()
-    return vectors / largest if largest > 0 else vectors
 
 
 def _visible_first(found: NDArray[np.int32], joint: Joint) -> NDArray[np.int32]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from attnviz.errors import MapError, require
 from attnviz.maps.blocks import BLOCK, arrange, centres
+from attnviz.normalize import unit
 from attnviz.types import FloatArray, Neighbors
 
 __all__ = ["EXACT_POINTS", "Strongest", "neighbors", "strongest"]
@@ -68,11 +69,11 @@ def neighbors(points: FloatArray, k: int) -> Neighbors:
     if k == 0:
         return Neighbors(np.empty((total, 0), np.int32), np.empty((total, 0), np.float32))
     require("numba", "maps")
-    scaled, unit = _scaled(points)
+    scaled, power = unit(points)
     search = _Near(scaled, k)
     recall = _run(search, exact=total <= EXACT_POINTS)
     found, distances = search.result(certain=recall == 1.0)
-    return Neighbors(found, distances * unit, recall)
+    return Neighbors(found, distances * power, recall)
 
 
 def strongest(query: FloatArray, key: FloatArray, k: int) -> Strongest:
@@ -101,18 +102,11 @@ def strongest(query: FloatArray, key: FloatArray, k: int) -> Strongest:
     if k == 0 or len(query) == 0:
         return Strongest(np.empty((len(query), k), np.int32), np.empty((len(query), k), np.float32))
     require("numba", "maps")
-    (query, unit), (key, key_unit) = _scaled(query), _scaled(key)
+    (query, power), (key, key_power) = unit(query), unit(key)
     search = _Strong(query, key, k)
     recall = _run(search, exact=len(key) <= EXACT_POINTS)
     found, products = search.result()
-    return Strongest(found, products * unit * key_unit, recall)
-
-
-def _scaled(vectors: FloatArray) -> tuple[FloatArray, np.float32]:
-    """Return the vectors divided by a power of two, which is exact, so that no square leaves float32; and that power."""
-    largest = np.abs(vectors).max(initial=np.float32(0))
-    unit = np.float32(2.0 ** (int(np.frexp(largest)[1]) - 1)) if largest > 0 else np.float32(1)
-    return vectors / unit, unit
+    return Strongest(found, products * power * key_power, recall)
 
 
 def _run(search: "_Near | _Strong", *, exact: bool) -> float:

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnviz.errors import MapError, require
+from attnviz.normalize import unit
 from attnviz.types import FloatArray, Neighbors
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def _power(base: "torch.Tensor", exponent: float) -> "torch.Tensor":
 
 
 def _neighbors(points: FloatArray, k: int, device: str) -> Neighbors:
-    scaled, unit = _scaled(points)
+    scaled, power = unit(np.ascontiguousarray(points, dtype=np.float32))
     tensor = _tensor(scaled, device)
     centred = _tensor(scaled - scaled.mean(axis=0), device)
     step = _rows(device, len(points))
@@ -275,7 +276,7 @@ def _neighbors(points: FloatArray, k: int, device: str) -> Neighbors:
         chunks = [_nearest(tensor, centred, range(start, min(start + step, len(points))), k) for start in starts]
     found, squares = (_numpy(_cat(parts)) for parts in zip(*chunks, strict=True))
     # Not torch's root: on some processors its last bit differs from IEEE's, and so from the CPU's neighbours.
-    return Neighbors(found.astype(np.int32), np.sqrt(squares) * unit)
+    return Neighbors(found.astype(np.int32), np.sqrt(squares) * power)
 
 
 def _nearest(
@@ -315,14 +316,6 @@ def _ordered(
         squares += (along[found] - here[:, None]).square_()
     squares, order = squares.sort(dim=1, stable=True)
     return found.gather(1, order)[:, :k], squares[:, :k]
-
-
-def _scaled(points: FloatArray) -> tuple[FloatArray, np.float32]:
-    """Return points near 1, where no square leaves float32, and the power of two that they were divided by."""
-    points = np.ascontiguousarray(points, dtype=np.float32)
-    largest = np.abs(points).max(initial=0)
-    unit = np.float32(2.0 ** (int(np.frexp(largest)[1]) - 1)) if largest > 0 else np.float32(1)
-    return points / unit, unit
 
 
 def _groups(sizes: Sequence[int], budget: int) -> Iterator[slice]:

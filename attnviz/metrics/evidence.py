@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnviz.attention import Reach
-from attnviz.metrics.space import Points, Space, kth_largest, sample, unit
+from attnviz.metrics.products import Products
+from attnviz.metrics.space import Points, Space, sample
 from attnviz.metrics.within import sequence_pairs
 from attnviz.types import FloatArray, Joint
 
-__all__ = ["EQUAL", "Choice", "Evidence", "Pairs", "Placement", "search_counts"]
+__all__ = ["Choice", "Evidence", "Pairs", "Placement", "search_counts"]
 
 SAMPLED_POINTS = 500  # of all points, of the queries, of the keys
 SAMPLED_QUERIES = 1_000  # of attention recall
 SAMPLED_CHOICES = 2_500  # of top-1, which is one or zero
 SAMPLED_PAIRS = 50_000
 TOP, NEAR = 10, 50  # of attention recall
-EQUAL = 2e-6  # products that differ by less of the longest vectors' product are equal: float32 knows no better
 
 Ranks = NDArray[np.float64]
 
@@ -70,14 +70,9 @@ class Evidence:
         self._reach = Reach.of(joint.sequences)
 
     @cached_property
-    def query(self) -> FloatArray:
-        """The queries, scaled to products within float32."""
-        return unit(self.joint.query)
-
-    @cached_property
-    def key(self) -> FloatArray:
-        """The keys before they were moved, scaled alike."""
-        return unit(self.joint.original_key)
+    def products(self) -> Products:
+        """q·k of all queries with all keys: which are the largest, and which are equal."""
+        return Products.of(self.joint)
 
     @cached_property
     def sampled_points(self) -> Points:
@@ -115,14 +110,9 @@ class Evidence:
         return Space(self.joint.key, self.looking_keys)
 
     @cached_property
-    def products(self) -> FloatArray:
-        """q·k of the sampled queries with all keys, ``(queries, keys)``."""
-        return self.query[self.sampled_queries] @ self.key.T
-
-    @cached_property
-    def least_products(self) -> FloatArray:
+    def least_products(self) -> NDArray[np.float64]:
         """The smallest q·k of each sampled query that counts as one of its largest."""
-        return kth_largest(self.products, search_counts(self.num_keys)[0])
+        return self.products.least_of_largest(self.sampled_queries, search_counts(self.num_keys)[0])
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -139,17 +129,14 @@ class Evidence:
         """The most attended visible keys of sampled queries; queries that see one key alone are left out."""
         choosing = np.flatnonzero(self._reach.counts > 1)
         rows = choosing[sample(len(choosing), SAMPLED_CHOICES, self.seed)]
-        lengths = np.linalg.norm(self.query, axis=1), np.linalg.norm(self.key, axis=1).max()
         made = []
-        for row in rows:
+        for row in rows.tolist():
             seen = slice(int(self._reach.first[row]), int(self._reach.stop[row]))
-            products = self.key[seen] @ self.query[row]
-            made.append(Choice(int(row), seen, products >= products.max() - EQUAL * lengths[0][row] * lengths[1]))
+            made.append(Choice(row, seen, self.products.largest(row, seen)))
         return made
 
     def _pairs(self, queries: Points, keys: Points) -> Pairs:
-        products = np.einsum("ij,ij->i", self.query[queries], self.key[keys])
-        return Pairs(queries, keys, _ranks(products))
+        return Pairs(queries, keys, _ranks(self.products.at(queries, keys)))
 
 
 class Placement:

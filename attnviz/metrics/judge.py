@@ -25,7 +25,7 @@ class Judge:
 
     def __init__(self, joint: Joint, neighbors: Neighbors, seed: int) -> None:
         self._evidence = Evidence(joint, seed=seed)
-        self._points = PointEvidence(joint, neighbors)
+        self._points = PointEvidence(joint, neighbors, self._evidence.products)
 
     def __call__(self, placed: FloatArray) -> tuple[dict[str, float], FloatArray]:
         """Return the scores of a map by name, and ``pointwise`` of it, ``(points, 2)``.

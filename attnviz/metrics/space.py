@@ -1,7 +1,7 @@
 """Points as some sampled ones see them: which are nearest, and the exact rank of any other.
 
-Receives points of a joint space or of a map, gives neighbours and ranks. Ranks are counted, not sorted for: fifteen counts over
-20,000 distances take 45 µs, sorting them 340 µs (one core, 2026-11-21).
+Receives points of a joint space or of a map, gives neighbours and ranks, with one meaning of "as near": ``apart``. Ranks are
+counted, not sorted for: fifteen counts over 20,000 distances take 45 µs, sorting them 340 µs (one core, 2026-11-21).
 """
 
 from functools import cached_property
@@ -10,9 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnviz.errors import require
+from attnviz.normalize import unit
 from attnviz.types import FloatArray
 
-__all__ = ["NEIGHBORS", "Points", "Space", "kth_largest", "nearest", "nearest_others", "sample", "unit"]
+__all__ = [
+    "NEIGHBORS",
+    "Points",
+    "Space",
+    "apart",
+    "candidates",
+    "kth_largest",
+    "nearest",
+    "nearest_others",
+    "sample",
+]
 
 NEIGHBORS = 15  # how many nearest points are compared, here and per point
 _TREE_DIMS = 3  # up to which a tree finds neighbours faster than distances to all points do
@@ -66,9 +77,9 @@ class Space:
 
     @cached_property
     def _distances(self) -> FloatArray:
-        """Squared distances, ``(sampled, points)``; −1 to the point itself, so that its rank is 0."""
+        """Squared distances as ``apart`` gives them, ``(sampled, points)``; −1 to the point itself, so that its rank is 0."""
         cdist = require("scipy.spatial.distance", "maps").cdist
-        points = unit(self._points).astype(np.float64)
+        points = unit(self._points)[0].astype(np.float64)
         distances = np.empty((len(self._sampled), len(points)), np.float32)
         for start in range(0, len(distances), _ROWS):
             rows = slice(start, start + _ROWS)
@@ -77,10 +88,16 @@ class Space:
         return distances
 
 
-def unit(vectors: FloatArray) -> FloatArray:
-    """Return the vectors with a largest entry of 1: the order of distances and products stays, and none leaves float32."""
-    largest = np.abs(vectors).max()
-    return vectors / largest if largest > 0 else vectors
+def apart(turned: NDArray[np.float64], points: Points, others: Points) -> FloatArray:
+    """Return the squared distances of pairs of points, ``(pairs,)``; ``turned`` is ``(dims, points)``.
+
+    Added up in float64 in the order of the coordinates and rounded once, as scipy's ``cdist`` adds them: a pair has the same bits
+    wherever it is looked at and on any processor, and two pairs are equally far apart if theirs are the same.
+    """
+    total = np.zeros(len(points))
+    for along in turned:
+        total += np.square(along[points] - along[others])
+    return total.astype(np.float32)
 
 
 def sample(total: int, most: int, seed: int) -> Points:
@@ -123,6 +140,35 @@ def kth_largest(rows: FloatArray, k: int) -> FloatArray:
     found = np.concatenate([candidates, rest], axis=1)
     largest: FloatArray = np.partition(found, found.shape[1] - k, axis=1)[:, found.shape[1] - k]
     return largest
+
+
+def candidates(rows: FloatArray, k: int, margins: NDArray[np.float64]) -> tuple[Points, Points]:
+    """Return where values are that may be among the ``k`` largest of their row if each may be off by half the row's margin.
+
+    Two arrays, numbers of rows (ascending) and of columns; all columns where there are no more than ``k``.
+    """
+    k, width = min(k, rows.shape[1]), rows.shape[1] // _BLOCKS
+    if width < 4 * k:
+        row, column = np.nonzero(rows >= _limits(rows, k, margins))
+        return row, column
+    cut = _BLOCKS * width
+    folded, rest = rows[:, :cut].reshape(len(rows), _BLOCKS, width), rows[:, cut:]
+    largest = folded.max(axis=1)
+    limits = _limits(largest, k, margins)
+    row, column = np.nonzero(largest >= limits)
+    hit, block = np.nonzero(folded[row, :, column] >= limits[row])
+    of_rest = np.nonzero(rest >= limits)
+    found = np.concatenate([row[hit], of_rest[0]])
+    columns = np.concatenate([block * width + column[hit], of_rest[1] + cut])
+    order = np.argsort(found, kind="stable")
+    return found[order], columns[order]
+
+
+def _limits(rows: FloatArray, k: int, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ``k``-th largest value of each row less the row's margin, ``(rows, 1)``."""
+    place = rows.shape[1] - k
+    limits: NDArray[np.float64] = (np.partition(rows, place, axis=1)[:, place].astype(np.float64) - margins)[:, None]
+    return limits
 
 
 def _smallest(row: FloatArray, limit: np.float32, count: int) -> Points:

@@ -128,7 +128,7 @@ def attention_recall(evidence: Evidence, placement: Placement) -> float:
     """
     top, near_count = search_counts(evidence.num_keys)
     near = nearest(placement.key, placement.query[evidence.sampled_queries], near_count)
-    found = (np.take_along_axis(evidence.products, near, axis=1) >= evidence.least_products[:, None]).sum(axis=1)
+    found = evidence.products.reached(evidence.sampled_queries, near, evidence.least_products).sum(axis=1)
     return float(np.minimum(found, top).mean() / top)
 
 
