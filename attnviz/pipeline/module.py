@@ -12,6 +12,7 @@ from attnviz.pipeline.prepare import Prepared
 from attnviz.pipeline.run import require_empty, timed, write_run
 from attnviz.recipe import Recipe
 from attnviz.store import RunDirectory
+from attnviz.store.replacing import recover
 from attnviz.types import Progress
 
 __all__ = ["run_module"]
@@ -45,6 +46,7 @@ def run_module(
     AttnvizError
         As the stages raise.
     """
+    recover(out)
     require_empty(out)
     seconds: dict[str, float] = {}
     with timed(seconds, "load"):

@@ -6,7 +6,6 @@ differ.
 """
 
 import datetime
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from attnviz.pipeline.vectors import capture_shards
 from attnviz.recipe import Recipe, load_recipe, to_toml
 from attnviz.store import Manifest, RunDirectory, layout, write
 from attnviz.store.manifest import to_json
+from attnviz.store.replacing import recover, replacing, require_replaceable
 from attnviz.store.terms import write_terms
 from attnviz.types import Progress
 
@@ -58,7 +58,8 @@ def run_recipe(
     device
         Where maps are made: ``"auto"``, ``"cpu"`` or ``"cuda"``.
     force
-        Start over. An existing run is replaced when the new one is complete, not before.
+        Start over. An existing run is replaced when the new one is complete, in one step; if that fails or is interrupted, the
+        old run stays and what was made is removed. See ``store.replacing``.
 
     Raises
     ------
@@ -67,12 +68,12 @@ def run_recipe(
     AttnvizError
         As the stages raise.
     """
+    recover(out)
     if force and out.exists():
-        _require_run(out)
-        fresh = out.with_name(out.name + ".new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        run_recipe(recipe, fresh, workers=workers, progress=progress, device=device)
-        return _replace(out, fresh)
+        require_replaceable(out)
+        with replacing(out) as fresh:
+            run_recipe(recipe, fresh, workers=workers, progress=progress, device=device)
+        return RunDirectory(out)
     _require_same(recipe, out)
     device = choose_device(device)  # before anything is made that a wrong one would strand
     if not (out / layout.MANIFEST_FILE).is_file():
@@ -88,6 +89,7 @@ def run_recipe(
 
 def is_complete(recipe: Recipe, out: Path) -> bool:
     """Tell whether ``out`` holds everything that the recipe asks for. Raises ``DatasetError`` if it holds another run."""
+    recover(out)
     if not (out / layout.MANIFEST_FILE).is_file():
         return False
     _require_same(recipe, out)
@@ -192,22 +194,6 @@ def _require_unchanged(out: Path, before: pq.ParquetFile | None, table: pa.Table
         raise DatasetError(
             f"{out} was begun with other data: what the recipe names has changed since. Choose another folder with --out, "
             "or --force to start over."
-        )
-
-
-def _replace(out: Path, fresh: Path) -> RunDirectory:
-    old = out.with_name(out.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    out.rename(old)
-    fresh.rename(out)
-    shutil.rmtree(old)
-    return RunDirectory(out)
-
-
-def _require_run(out: Path) -> None:
-    if not (out / layout.RECIPE_FILE).is_file():
-        raise DatasetError(
-            f"{out} is no attnviz run, so --force does not replace it. Choose another folder with --out."
         )
 
 

@@ -10,7 +10,9 @@ __all__ = [
     "PARTIAL",
     "RECIPE_FILE",
     "SEQUENCES_FILE",
+    "STAGE",
     "TOKENS_FILE",
+    "TOP_LEVEL",
     "faithfulness_dir",
     "faithfulness_file",
     "map_dir",
@@ -28,6 +30,11 @@ HEADS_FILE = "heads.parquet"
 IMAGES_FILE = "media/images.parquet"
 MAP_FILE = "_map.json"  # readers of Parquet folders pass over names with an underscore
 PARTIAL = ".partial"
+STAGE = ".attnviz"  # ends the name of the hidden folder in which a run is made that is to replace another
+TOP_LEVEL = {MANIFEST_FILE, RECIPE_FILE, SEQUENCES_FILE, TOKENS_FILE, HEADS_FILE} | {
+    *("media", "vectors", "terms", "maps", "scores", "faithfulness"),
+}
+"""What a run's folder may hold. Anything else is the user's, and no run that holds it is ever removed."""
 
 
 def shard_file(run: Path, layer: int, shard: int) -> Path:

@@ -23,6 +23,7 @@ from attnviz.store import layout
 from attnviz.store.manifest import Manifest, MapInfo, read_manifest, read_map_info
 from attnviz.store.older import lacking, with_token_texts
 from attnviz.store.points import Points, sequences_of
+from attnviz.store.replacing import recover
 from attnviz.store.terms import read_terms
 from attnviz.types import KINDS, Attention, FloatArray, LayerInfo, Sequences
 
@@ -61,6 +62,8 @@ class RunDirectory:
 
     def __init__(self, path: str | Path, manifest: Manifest | None = None) -> None:
         self.path = Path(path)
+        if not self.path.exists():  # as after a replacement that was killed half way
+            recover(self.path)
         self.manifest: Manifest = manifest or read_manifest(self.path / layout.MANIFEST_FILE)
         self._points: dict[tuple[str, str], Points] = {}
 

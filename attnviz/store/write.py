@@ -24,6 +24,8 @@ from attnviz.types import KINDS, FloatArray
 
 __all__ = [
     "atomic",
+    "explain",
+    "sync",
     "write_coordinates",
     "write_faithfulness",
     "write_scores",
@@ -46,13 +48,13 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        _sync(partial)
+        sync(partial)
         partial.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise DatasetError(_explain(path, error)) from error
+        raise DatasetError(explain(path, error)) from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -161,7 +163,8 @@ def _spread(values: FloatArray, place: NDArray[np.int64] | None, rows: int) -> p
     return pa.array(spread, mask=missing)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, flushed to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -169,7 +172,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _explain(path: Path, error: OSError) -> str:
+def explain(path: Path, error: OSError) -> str:
+    """Return a sentence that says why something cannot be written, and what to do."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     advice = {
         errno.ENOSPC: "Free some space and give the same command again: it goes on where it stopped.",
