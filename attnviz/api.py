@@ -185,7 +185,7 @@ class Run(RunDirectory):
         workers
             How many heads at once; one per core, if not given.
         device
-            ``"auto"`` (a GPU if there is one), ``"cpu"`` or ``"cuda"``.
+            ``"auto"`` (the CPU), ``"cpu"``, or ``"cuda"``: a GPU, by an engine that has not been measured on one.
         progress
             Called as ``progress(stage, done, total)``.
 
@@ -241,7 +241,7 @@ def run(
     workers
         How many heads are mapped at once; one per core, if not given. The result does not depend on it.
     device
-        Where maps are made: ``"auto"`` (a GPU if there is one), ``"cpu"`` or ``"cuda"``.
+        Where maps are made: ``"auto"`` (the CPU), ``"cpu"``, or ``"cuda"``: a GPU, by an engine that has not been measured on one.
     progress
         Called as ``progress(stage, done, total)``.
     force

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch  # noqa: F401  # whose modules are patched
 from scipy.sparse import csr_array
 
 from attnviz.errors import DatasetError, MapError
@@ -16,7 +17,7 @@ from attnviz.maps.kernel import CAUCHY, Curve
 from attnviz.maps.kernel import layout as kernel
 from attnviz.maps.layers import map_layer, map_layers
 from attnviz.maps.pca import initial
-from attnviz.maps.torch import _groups, choose_device, layout, neighbors
+from attnviz.maps.torch import _groups, choose_device, idle_gpu, layout, neighbors
 from attnviz.metrics import METRICS
 from attnviz.types import MapSpec
 from tests.contracts import clusters
@@ -208,24 +209,37 @@ def test_heads_of_different_lengths_are_refused():
 
 
 def test_choosing_a_device(monkeypatch):
-    assert choose_device("cpu") == "cpu"
+    """Auto is the CPU, GPU or not, until the engine has been measured on one."""
     monkeypatch.setattr("attnviz.maps.torch._has_driver", lambda: True)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert choose_device() == choose_device("cuda") == "cuda"
+    assert choose_device() == choose_device("auto") == choose_device("cpu") == "cpu"
+    assert choose_device("cuda") == "cuda"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert choose_device("auto") == "cpu"
     with pytest.raises(MapError, match=r"sees no GPU\. Use device = 'auto' or 'cpu'"):
         choose_device("cuda")
     monkeypatch.setattr("attnviz.maps.torch.find_spec", lambda name: None)
-    assert choose_device("auto") == "cpu"
+    with pytest.raises(MapError, match=r"torch is not installed"):
+        choose_device("cuda")
     with pytest.raises(MapError, match="'auto', 'cpu' or 'cuda'"):
         choose_device("tpu")
+
+
+def test_a_gpu_that_is_left_idle_is_told(monkeypatch):
+    assert "torch" in sys.modules
+    monkeypatch.setattr("attnviz.maps.torch._has_driver", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert idle_gpu("auto")
+    assert not idle_gpu("cpu")
+    assert not idle_gpu("cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert not idle_gpu("auto")
 
 
 def test_without_a_driver_torch_is_not_even_asked(monkeypatch):
     monkeypatch.setattr("attnviz.maps.torch._has_driver", lambda: False)
     monkeypatch.setattr("attnviz.maps.torch._torch", lambda: pytest.fail("torch was loaded"))
     assert choose_device("auto") == "cpu"
+    assert not idle_gpu("auto")
     with pytest.raises(MapError, match=r"sees no GPU\. Use device = 'auto' or 'cpu'"):
         choose_device("cuda")
 

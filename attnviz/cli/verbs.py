@@ -25,8 +25,16 @@ _device = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where maps are made.",
+    help="Where maps are made; auto: on the CPU. cuda uses a GPU, by an engine not yet measured on one.",
 )
+
+
+def _tell_of_gpu(device: str) -> None:
+    """Say that there is a GPU which maps do not use, and how to use it."""
+    from attnviz.maps import idle_gpu
+
+    if idle_gpu(device):
+        click.echo("Maps are made on the CPU. There is a GPU: --device cuda tries it (not yet measured on one).")
 
 
 @click.command()
@@ -54,6 +62,7 @@ def run(
     if not force and is_complete(wanted, folder):
         click.echo(f"{folder} is finished: nothing to do. See it with: attnviz view {folder}")
         return
+    _tell_of_gpu(device)
     with show.progress() as told:
         made = run_recipe(wanted, folder, workers=workers or cores(), progress=told, device=device, force=force)
     show.stages(made)
@@ -231,6 +240,7 @@ def project(
     opened = open_run(path)
     if name in opened.maps:
         raise AttnvizError(f"Run {opened.name} has a map {name!r} already. Give the new one another name.")
+    _tell_of_gpu(device)
     with show.progress() as told:
         opened.project(
             name,

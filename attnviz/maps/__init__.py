@@ -9,7 +9,7 @@ from attnviz.maps.heads import SHARED, HeadMaps, HeadWork, head_seed, map_head, 
 from attnviz.maps.method import MapMethod, OneOf, Place, Within
 from attnviz.maps.nearest import neighbors
 from attnviz.maps.table import MAPS, num_neighbors, parse, place
-from attnviz.maps.torch import choose_device
+from attnviz.maps.torch import choose_device, idle_gpu
 from attnviz.maps.transform import Landing, prepare_landing
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "align_heads",
     "choose_device",
     "head_seed",
+    "idle_gpu",
     "map_head",
     "map_heads",
     "neighbors",

@@ -135,8 +135,8 @@ def map_heads(
         openTSNE and ``workers`` is more than 1; a script then needs ``if __name__ == "__main__":``, and the work must be
         one that can be pickled. 10,000 tokens × 32 dims take 0.2 GB each.
     device
-        ``"cuda"`` maps all heads of a layer at once on a GPU, ``"cpu"`` each on a thread; ``"auto"``: a GPU if there is one.
-        A GPU's maps have other bytes and the same quality.
+        ``"cuda"`` maps all heads of a layer at once on a GPU, ``"cpu"`` each on a thread. ``"auto"`` is ``"cpu"``:
+        the engine for GPUs has not been measured on one. A GPU's maps have other bytes.
 
     Yields
     ------

@@ -1,9 +1,11 @@
 """The compiled kernel: points pulled along the edges of a graph and pushed from random others, one head on one thread.
 
-Receives a start, a weighted graph and a curve; gives coordinates. It is UMAP's optimisation (McInnes, Healy and Melville, 2018;
-negative sampling after Tang et al., *LargeVis*, 2016) arranged for speed: vertices in turn, each moved on its own edges with
-twice the pull, in place of both ends of every edge; and the points that push it a *block of neighbours in memory*, which the
-processor handles eight or sixteen at once. Points lie in a random order, so that a block is a random sample.
+Receives a start, a weighted graph and a curve; gives coordinates. The loops of ``maps/settle.py`` stand below: numba keeps what
+it compiled until the function's own file changes, so that all which shares ``power`` is in one (``tests/test_numba_cache.py``).
+It is UMAP's optimisation (McInnes, Healy and Melville, 2018; negative sampling after Tang et al., *LargeVis*, 2016) arranged for
+speed: vertices in turn, each moved on its own edges with twice the pull, in place of both ends of every edge; and the points that
+push it a *block of neighbours in memory*, which the processor handles eight or sixteen at once. Points lie in a random order, so
+that a block is a random sample.
 
 20,000 points × 15 neighbours, one core of two shared ones, 2026-11-21, six heads of MiniLM, mean trustworthiness:
 umap-learn with its defaults 0.936 in 4.1–5.6 s on both cores; here, Cauchy curve, rounds / pushing points for each pull /
@@ -32,7 +34,7 @@ from scipy.sparse import csr_array
 
 from attnviz.types import FloatArray
 
-__all__ = ["CAUCHY", "FAST", "Curve", "layout", "power"]
+__all__ = ["CAUCHY", "Curve", "layout", "power", "select", "settle_points"]
 
 # What the compiler may reorder. Not "nnan" and "ninf": coordinates that run away must be seen by the caller.
 FAST = {"contract", "arcp", "reassoc", "nsz"}
@@ -44,6 +46,8 @@ _TOGETHER = 8
 # 1.3 times at most. Half of the way and three quarters gave the same recall and trustworthiness.
 _FARTHEST = np.float32(1)
 _LONGEST = np.float32(4)  # the longest step along an axis for one pull or push, as in UMAP
+_PUSHING = 128  # how many old points push a new one in one round
+_AWAY = np.float32(1)  # the farthest that they do
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,3 +252,109 @@ def _compiled(dims: int, cauchy: bool) -> Callable[..., None]:
 
     compiled: Callable[..., None] = run
     return compiled
+
+
+@numba.njit(nogil=True, cache=True)
+def select(
+    left: Any, right: Any, products: Any, half: Any, margins: Any, by_product: Any, found: Any, values: Any
+) -> None:
+    """Reckon anew what a rounded product may leave among the first: the result is the same whatever was multiplied with it."""
+    k, dims = found.shape[1], right.shape[1]
+    best, who = np.empty(k), np.empty(k, np.int64)
+    for i in range(len(left)):
+        limit = _limit(half, products[i], best, who) + margins[i]
+        best[:], who[:] = np.inf, len(right)
+        for j in range(len(right)):
+            if half[j] - products[i, j] <= limit:
+                exact = 0.0
+                for d in range(dims):
+                    exact += -left[i, d] * right[j, d] if by_product else (left[i, d] - right[j, d]) ** 2
+                if exact < best[k - 1]:
+                    _insert(best, who, exact, j)
+        for n in range(k):
+            found[i, n] = who[n]
+            values[i, n] = -best[n] if by_product else np.sqrt(best[n])
+
+
+@numba.njit(nogil=True, cache=True, fastmath={"nnan", "nsz", "reassoc"})
+def _limit(half: Any, products: Any, best: Any, who: Any) -> Any:
+    """Return a value that at least ``len(best)`` are not above: so many parts of the row have their least one below it."""
+    best[:] = np.inf
+    part = max(len(half) // (4 * len(best)), 1)
+    for first in range(0, len(half), part):
+        least = half[first] - products[first]
+        for j in range(first, min(first + part, len(half))):
+            least = min(least, half[j] - products[j])
+        if least < best[-1]:
+            _insert(best, who, np.float64(least), first)
+    return best[-1]
+
+
+@numba.njit(nogil=True, cache=True)
+def _insert(best: Any, who: Any, value: Any, index: Any) -> None:
+    """Put a value into an ascending list, equal ones by index, and drop the last."""
+    place = len(best) - 1
+    while place > 0 and (best[place - 1] > value or (best[place - 1] == value and who[place - 1] > index)):
+        best[place], who[place] = best[place - 1], who[place - 1]
+        place -= 1
+    best[place], who[place] = value, index
+
+
+@numba.njit(inline="always", fastmath=FAST)
+def _raised(squared: Any, b: Any) -> Any:
+    return squared if b == 1 else power(squared, b)
+
+
+@numba.njit(nogil=True, cache=True, fastmath=FAST)
+def settle_points(
+    settled: Any, x: Any, y: Any, z: Any, starts: Any, indices: Any, weights: Any, rounds: Any, negatives: Any, state: Any,
+    a: Any, b: Any,
+) -> None:  # fmt: skip
+    """Let new points come to rest, one after the other; ``settled`` is ``(new, 3)``, the rest as ``maps.settle.settle`` has it."""
+    one, two, least, near = np.float32(1), np.float32(2), np.float32(1e-12), np.float32(1e-3)
+    block = min(_PUSHING, len(x))
+    for i in range(len(settled)):
+        number = state
+        first_edge, last_edge = starts[i], starts[i + 1]
+        total, here_x, here_y, here_z = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        for edge in range(first_edge, last_edge):
+            j, weight = indices[edge], weights[edge]
+            total += weight
+            here_x += weight * x[j]
+            here_y += weight * y[j]
+            here_z += weight * z[j]
+        total = max(total, least)
+        here_x, here_y, here_z = here_x / total, here_y / total, here_z / total
+        for turn in range(rounds):
+            strength = least
+            to_x, to_y, to_z = np.float32(0), np.float32(0), np.float32(0)
+            for edge in range(first_edge, last_edge):
+                j = indices[edge]
+                dx, dy, dz = x[j] - here_x, y[j] - here_y, z[j] - here_z
+                squared = max(dx * dx + dy * dy + dz * dz, least)
+                raised = a * _raised(squared, b)
+                force = weights[edge] * two * two * b * raised / (squared * (one + raised))  # from both ends of an edge
+                strength += force
+                to_x += force * dx
+                to_y += force * dy
+                to_z += force * dz
+            number ^= number << np.uint64(13)
+            number ^= number >> np.uint64(7)
+            number ^= number << np.uint64(17)
+            first = np.int64((number >> np.uint64(11)) % np.uint64(len(x) - block + 1))
+            away_x, away_y, away_z = np.float32(0), np.float32(0), np.float32(0)
+            for j in range(first, first + block):
+                dx, dy, dz = here_x - x[j], here_y - y[j], here_z - z[j]
+                squared = dx * dx + dy * dy + dz * dz
+                force = two * b / ((near + squared) * (one + a * _raised(max(squared, least), b)))
+                away_x += force * dx
+                away_y += force * dy
+                away_z += force * dz
+            share = total * negatives / (block * strength)
+            far = share * np.sqrt(away_x * away_x + away_y * away_y + away_z * away_z)
+            share *= min(one, _AWAY / max(far, least))
+            step = one - np.float32(turn) / np.float32(rounds)
+            here_x += step * (to_x / strength + share * away_x)
+            here_y += step * (to_y / strength + share * away_y)
+            here_z += step * (to_z / strength + share * away_z)
+        settled[i, 0], settled[i, 1], settled[i, 2] = here_x, here_y, here_z

@@ -1,10 +1,10 @@
 """Nearest neighbours and strongest keys of one head, on one thread: what every map, graph and score starts from.
 
 Receives points, gives ``Neighbors``; receives queries and keys, gives ``Strongest``. Every pair is compared once, for both of its
-points, as |x|² + |y|² - 2xy in registers (``tiles``); a few more are found than asked for and measured again by differences, and
-rows in which rounding may still have mattered are searched again. So the answer is exact whatever the points, far from the
-origin and among near-coincident ones too, where faiss's IndexFlatL2 is wrong (distances by 1e-3 in trained heads). Above
-``EXACT_POINTS``, blocks near each other are compared, ever more of them until a sample has 0.99 of its neighbours.
+points, as |x|² + |y|² - 2xy in registers (``nearest_kernel.tile``); a few more are found than asked for and measured again by
+differences, and rows in which rounding may still have mattered are searched again. So the answer is exact whatever the points,
+far from the origin and among near-coincident ones too, where faiss's IndexFlatL2 is wrong (distances by 1e-3 in trained heads).
+Above ``EXACT_POINTS``, blocks near each other are compared, ever more of them until a sample has 0.99 of its neighbours.
 
 Measured 2026-11-21 on MiniLM heads, 32 dims, on one of two cores that others used as well: 20,000 points, 15 neighbours 0.29–0.38 s
 (0.28–0.32 s of processor), IndexFlatL2 0.64–0.91 s beside it. 10 of
@@ -126,7 +126,7 @@ class _Near:
     """A search for the nearest points, as far as it has come. Rows of its lists are in the order of the blocks."""
 
     def __init__(self, points: FloatArray, k: int) -> None:
-        from attnviz.maps.tiles import panels
+        from attnviz.maps.nearest_kernel import panels
 
         self.points, self.k = points, k
         total = len(points)
@@ -149,7 +149,7 @@ class _Near:
         from attnviz.maps.nearest_kernel import search_both
 
         given = (self.left, self.right, self.norms, self.limits, self.names, self.best, self.who)
-        search_both(*given, self.plan, self.seen, first, last)
+        search_both(*given, self.plan, self.seen, BLOCK, first, last)
 
     def recall(self) -> float:
         """Return the share of the nearest points of a sample that were found; others at the same distance count."""
@@ -215,7 +215,7 @@ class _Strong:
     """A search for the largest products, as far as it has come. Rows of its lists are in the order of the blocks."""
 
     def __init__(self, query: FloatArray, key: FloatArray, k: int) -> None:
-        from attnviz.maps.tiles import panels
+        from attnviz.maps.nearest_kernel import panels
 
         self.order, self.names = arrange(query), arrange(key)
         query, key = query[self.order], key[self.names]
@@ -263,7 +263,7 @@ class _Strong:
     ) -> None:
         from attnviz.maps.nearest_kernel import search_left
 
-        search_left(left, self.right, self.offsets, limits, self.names, best, who, plan, *span)
+        search_left(left, self.right, self.offsets, limits, self.names, best, who, plan, BLOCK, *span)
 
     @staticmethod
     def _lists(rows: int, k: int) -> tuple[FloatArray, NDArray[np.int32]]:

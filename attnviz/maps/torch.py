@@ -8,7 +8,8 @@ Sums over a point's edges are sums of integers, which no order of adding changes
 arguments give equal bytes on equal devices, alone or among other heads. Its bytes are not the kernel's; its maps are as
 good.
 
-Not run or measured on a GPU: none was to be had (2026-11-21). On CPU tensors, kernel → here, with the damping of ``_DAMPING``:
+Not run or measured on a GPU: none was to be had (2026-11-21). So ``auto`` means the CPU; ``--device cuda`` or ``device="cuda"``
+chooses the GPU, and ``tests/bench/gpu.py`` measures it. On CPU tensors, kernel → here, with the damping of ``_DAMPING``:
   UMAP, 20,000 points, 75 rounds, trustworthiness: two heads of MiniLM, one of 40 clusters   0.989 0.860 0.973 → 0.988 0.853 0.969
   the same with a damping of 0.5 · 0.7 · 1       0.990 0.861 0.982 · 0.988 0.849 0.964 · 0.987 0.831 0.946; 1 needs 150 rounds
   6,000 points, 200 rounds, means of 3 heads: UMAP 0.942 → 0.945; attention map, recall@10/50 · top-1   0.79 · 0.76 → 0.77 · 0.74
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from attnviz.maps.kernel import Curve
 
-__all__ = ["choose_device", "layout", "neighbors"]
+__all__ = ["choose_device", "idle_gpu", "layout", "neighbors"]
 
 _SLACK = 8  # found beyond k, so that rounding seldom leaves a doubt
 _PUSHING = 64  # points that push each point in a round, a power of two; weighed as if they were negatives × pulls
@@ -50,7 +51,7 @@ _BUDGET = 2 << 30  # bytes that a computation holds at once, where the device do
 
 
 def choose_device(wanted: str = "auto") -> str:
-    """Return ``"cuda"`` or ``"cpu"``; ``"auto"`` is a GPU if torch is installed and has one.
+    """Return ``"cuda"`` or ``"cpu"``; ``"auto"`` is the CPU until this engine has been measured on a GPU.
 
     Raises
     ------
@@ -59,16 +60,21 @@ def choose_device(wanted: str = "auto") -> str:
     """
     if wanted not in ("auto", "cpu", "cuda"):
         raise MapError(f"device is {wanted!r}; maps are made on 'auto', 'cpu' or 'cuda'.")
-    if wanted == "cpu":
+    if wanted != "cuda":
         return "cpu"
     if find_spec("torch") is not None and _has_driver() and _torch().cuda.is_available():
         return "cuda"
-    if wanted == "cuda":
-        raise MapError(
-            "device is 'cuda', and torch is not installed or sees no GPU. Use device = 'auto' or 'cpu', or install a torch "
-            "built for your GPU."
-        )
-    return "cpu"
+    raise MapError(
+        "device is 'cuda', and torch is not installed or sees no GPU. Use device = 'auto' or 'cpu', which are the same, or "
+        "install a torch built for your GPU."
+    )
+
+
+def idle_gpu(wanted: str) -> bool:
+    """Tell whether there seems to be a GPU that ``wanted`` leaves idle; torch is asked only where it is loaded already."""
+    if wanted != "auto" or find_spec("torch") is None or not _has_driver():
+        return False
+    return "torch" not in sys.modules or bool(_torch().cuda.is_available())
 
 
 def _has_driver() -> bool:

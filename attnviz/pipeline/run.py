@@ -56,7 +56,7 @@ def run_recipe(
     workers
         How many heads are mapped at once. The result does not depend on it.
     device
-        Where maps are made: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        Where maps are made: ``"auto"`` and ``"cpu"`` are the CPU, ``"cuda"`` a GPU.
     force
         Start over. An existing run is replaced when the new one is complete, in one step; if that fails or is interrupted, the
         old run stays and what was made is removed. See ``store.replacing``.
