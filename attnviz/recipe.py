@@ -130,7 +130,7 @@ def make_recipe(given: Mapping[str, Any], overrides: Mapping[str, Any] | None = 
         background_color(recipe.data.background)
     except InputError as error:
         raise RecipeError(str(error)) from error
-    _refuse_secrets(_plain(recipe), "recipe")
+    _refuse_what_cannot_be_kept(_plain(recipe), "recipe")
     return recipe
 
 
@@ -201,16 +201,21 @@ def to_toml(recipe: Recipe) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _refuse_secrets(value: Any, place: str) -> None:
-    """Refuse tokens and passwords, which a recipe would carry into the run; the message does not repeat them."""
+def _refuse_what_cannot_be_kept(value: Any, place: str) -> None:
+    """Refuse what no recipe may carry into the run: what is no text, tokens and passwords; the message does not repeat these."""
     if isinstance(value, str) and _SECRET.search(value):
         raise RecipeError(
             f"{place.removeprefix('recipe.')} holds a token or a password, and a recipe is kept with the run. Leave it out; "
             "private models and data are read with the token in HF_TOKEN, which is written nowhere."
         )
+    if isinstance(value, str) and (plain := value.encode("utf-8", "backslashreplace").decode()) != value:
+        raise RecipeError(
+            f"{place.removeprefix('recipe.')} is {plain}, which is no UTF-8, and a recipe is kept as UTF-8. Rename the file or "
+            "folder."
+        )
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inner:
-        _refuse_secrets(item, f"{place}.{key}")
+        _refuse_what_cannot_be_kept(item, f"{place}.{key}")
 
 
 def _find(source: str | Path) -> Path:
