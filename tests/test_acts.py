@@ -6,6 +6,7 @@ import pytest
 
 from attnviz.explorer.acts import Acts
 from attnviz.explorer.follow import follow
+from attnviz.explorer.guard import Guard
 
 
 class Session(param.Parameterized):
@@ -14,6 +15,10 @@ class Session(param.Parameterized):
     problem = param.String(default="")
     note = param.Integer(default=0)
     picture = param.Integer(default=0)
+
+
+def a_guard():
+    return Guard(refuse=lambda sentence: None, about=lambda: {"view": "test"})
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def queue(monkeypatch):
 def session(queue):
     """A session that draws, and then tells what is drawn."""
     made = Session()
-    made.acts, made.told, made.drawn = Acts(), [], 0
+    made.acts, made.guard, made.told, made.drawn = Acts(), a_guard(), [], 0
 
     def draw():
         made.drawn = made.picture
@@ -78,12 +83,9 @@ def test_an_act_that_fails_does_not_keep_the_others_from_running(session, queue)
     follow(session, ["note"], act=fail)
     follow(session, ["note"], act=lambda: session.told.append("after"))
     session.note = 1
-    while queue:
-        try:
-            queue.pop(0)()
-        except RuntimeError:
-            session.told.append("failed")
-    assert session.told == [0, "failed", "after"]
+    run_all(queue)
+    assert session.told == [0, "after"]
+    assert [fault.error for fault in session.guard.faults] == ["RuntimeError: broken"]
 
 
 @pytest.mark.parametrize("served", [True, False])
@@ -92,7 +94,7 @@ def test_what_comes_last_also_runs_after_acts_that_were_registered_later(queue, 
     if not served:
         monkeypatch.setattr(pn.state, "execute", lambda act, schedule: act())
     made, done = Session(), []
-    made.acts = Acts()
+    made.acts, made.guard = Acts(), a_guard()
     follow(made, ["picture"], act=lambda: done.append("told"), last=True)
     follow(made, ["picture"], act=lambda: done.append("drawn"))
     made.picture = 1

@@ -15,6 +15,7 @@ from attnviz.explorer import library, markup
 from attnviz.explorer.beside import Beside
 from attnviz.explorer.controls import box, button, segments
 from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.guard import sentence as sentence_of
 from attnviz.explorer.head import OneHead
 from attnviz.explorer.help_panel import HelpPanel
 from attnviz.explorer.image_view import ImageView
@@ -22,6 +23,7 @@ from attnviz.explorer.library import open_runs
 from attnviz.explorer.model_view import ModelView
 from attnviz.explorer.neuron_view import NeuronView
 from attnviz.explorer.notebook import framed, in_cell, keep_inline
+from attnviz.explorer.notices import Notices
 from attnviz.explorer.page import Page
 from attnviz.explorer.saver import pages, saver
 from attnviz.explorer.sequence_view import SentenceView
@@ -61,8 +63,19 @@ class _Views(dict[str, View]):
         self._state = state
 
     def __missing__(self, name: str) -> View:
+        self._state.guard.run(self.make, name)
+        return self.get(name) or _NoView(self._state)
+
+    def make(self, name: str) -> None:
+        """Make a view anew."""
         self[name] = VIEWS[name](self._state)
-        return self[name]
+
+
+class _NoView(View):
+    """In place of a view that could not be made; it is tried again at the next change."""
+
+    def summary(self) -> str:
+        return ""
 
 
 class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
@@ -79,18 +92,30 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         If a run cannot be opened.
     """
 
+    place = "the page"
+
     def __init__(self, runs: Sequence[RunDirectory | str | Path]) -> None:
         super().__init__()
+        self._demand: Callable[[], None] | None = None
         self.state = State(open_runs(runs))
+        self._notices = Notices()
+        self._guard_session()
         self._in_cell = in_cell()
         self._sync_address()
+        guard = self.state.guard
         self._page = Page(
-            key=self._press, back=self.state.return_to, in_cell=self._in_cell, css_classes=["page"], stylesheets=sheet()
+            key=guard(self._press),
+            back=guard(self.state.return_to),
+            in_cell=self._in_cell,
+            css_classes=["page"],
+            stylesheets=sheet(),
         )
         self._sidebar = Sidebar(self.state)
         self._views = _Views(self.state)
         self._build()
-        follow(self.state, [*State.ADDRESS, "problem", "selection"], act=self._show, last=True)
+        self._demand = follow(self.state, [*State.ADDRESS, "problem", "selection"], act=self._show, last=True)
+        for part in (*self._parts, self._add_beside, self._views.make):
+            self.state.guard.repeat(part, self._demand)
         attempt(self.state, act=self._show)
 
     def __panel__(self) -> pn.viewable.Viewable:
@@ -116,24 +141,30 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._beside: pn.viewable.Viewable | None = None
         self._stage = box("stage", self._banner, *self._plates.values())
         moves = zip(MOVES.items(), STEPS.values(), strict=True)
+        guard = self.state.guard
         arrows = [
-            button(sign, self._mover(step), f"{name}, or the arrow key.", label=name) for (sign, name), step in moves
+            button(sign, guard(self._mover(step)), f"{name}, or the arrow key.", label=name)
+            for (sign, name), step in moves
         ]
         self._moves = box("moves", *arrows)
-        main = box("main", self._head_line(), self._stage, self._summary)
+        main = box("main", self._head_line(), self._notices, self._stage, self._summary)
         self._body = box("body", self._sidebar, main)
         self._root = box("av", self._top(), self._body, self._page)
         self._root.stylesheets = [colors(), *sheet()]
 
     def _top(self) -> pn.viewable.Viewable:
         tabs = segments(self.state, "view", titled=False, tabs=True)
-        self._menu = button("☰", self._toggle_side, "Run, map, colours, search.", "menu", label="Options and legend")
-        self._toggle = button("", self._switch_theme, "Change between light and dark.", "theme")
+        guard = self.state.guard
+        self._menu = button(
+            "☰", guard(self._toggle_side), "Run, map, colours, search.", "menu", label="Options and legend"
+        )
+        self._toggle = button("", guard(self._switch_theme), "Change between light and dark.", "theme")
         return box("top", self._menu, self._brand, tabs, self._toggle, HelpPanel(self.state, in_cell=self._in_cell))
 
     def _head_line(self) -> pn.viewable.Viewable:
-        fit = button("Reset view", self._fit, "Show everything again.")
-        self._clear = button("Clear selection", self.state.clear, "Select nothing: neither a token nor points.")
+        guard = self.state.guard
+        fit = button("Reset view", guard(self._fit), "Show everything again.")
+        self._clear = button("Clear selection", guard(self.state.clear), "Select nothing: neither a token nor points.")
         self._saver = saver(self.state, lambda: self._views[self.state.view].swatches(), in_cell=self._in_cell)
         return box("head-line", self._moves, self._title, self._chips, self._clear, fit, self._saver)
 
@@ -161,7 +192,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             self.state.view = views[int(key) - 1]
 
     def _fit(self) -> None:
-        attempt(self.state, act=self._views[self.state.view].fit)
+        self._views[self.state.view].fit()
 
     def _toggle_side(self) -> None:
         self._menu.expanded = self._sidebar.toggle()
@@ -170,17 +201,30 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self.state.theme = "dark" if self.state.theme == "light" else "light"
 
     def _show(self) -> None:
-        """Bring everything that is not a picture up to date."""
+        """Bring everything that is not a picture up to date: each part by itself, so that one may fail."""
+        for part in self._parts:
+            self.state.guard.run(part)
+
+    @property
+    def _parts(self) -> list[Callable[[], None]]:
+        return [self._show_frame, self._show_stage, self._show_title, self._show_chips, self._show_summary]
+
+    def _show_frame(self) -> None:
         state = self.state
-        on_head = state.view == "head"
-        self._problem()
         self._root.css_classes = ["av", state.theme, *(["in-cell"] if self._in_cell else [])]
         self._toggle.text = "Dark" if state.theme == "light" else "Light"
         self._brand.object = markup.brand(state.directory)
-        self._title.object = markup.heading(*self._heading())
-        self._chips.object = markup.chips(self._scores()) if on_head else ""
         self._moves.visible = state.view in ("head", "neuron", "image")
         self._clear.idle = state.token is None and not len(state.selected)
+
+    def _show_title(self) -> None:
+        self._title.object = markup.heading(*self._heading())
+
+    def _show_chips(self) -> None:
+        self._chips.object = markup.chips(self._scores()) if self.state.view == "head" else ""
+
+    def _show_summary(self) -> None:
+        state = self.state
         summary = self._views[state.view].summary()
         self._summary.object = markup.line(summary)
         self._page.param.update(paper=THEMES[state.theme].page, summary=summary)
@@ -195,8 +239,10 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in self.state.run)[:80]
         return f"{name}-{place}"
 
-    def _problem(self) -> None:
+    def _show_stage(self) -> None:
+        """Show the open view, or why there is nothing to see; a picture that could not be brought up to date is no picture."""
         state = self.state
+        view = self._views[state.view]
         sentence = state.problem
         if state.map is None and not sentence and VIEWS[state.view].of_map:
             sentence = (
@@ -205,22 +251,27 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._banner.object = markup.note(sentence)
         self._banner.visible = bool(sentence)
         for name, plate in self._plates.items():
-            plate.visible = not sentence and name == state.view
-            if plate.visible and not len(plate):
-                plate.append(self._views[name])  # what nobody has looked at is neither sent nor laid out
+            if not sentence and name == state.view and name in self._views and not len(plate):
+                plate.append(view)  # what nobody has looked at is neither sent nor laid out
+            plate.visible = not sentence and name == state.view and not state.guard.has_failed(view)
         split = not sentence and state.view == "head"
         if split and self._beside is None:
-            self._beside = Beside(state).__panel__()
-            self._stage.append(self._beside)
+            state.guard.run(self._add_beside)
         if self._beside is not None:
             self._beside.visible = split
         self._stage.css_classes = ["stage", "split"] if split else ["stage"]
+
+    def _add_beside(self) -> None:
+        self._beside = Beside(self.state).__panel__()
+        self._stage.append(self._beside)
 
     def _heading(self) -> tuple[str, str]:
         state = self.state
         view = self._views[state.view]
         if isinstance(view, SentenceView | ImageView):
             return view.heading()
+        if isinstance(view, _NoView):
+            return next(title for title, name in state.param.view.objects.items() if name == state.view), ""
         if state.view == "model":
             return "Model", "Layers down, heads across: where each head looks in one sequence. Click a head to open it."
         if state.view in ("head", "neuron"):
@@ -241,6 +292,20 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         if state.map is None or state.problem:
             return []
         return score_phrases(library.scores(state.directory, state.map), state.layer, state.head)
+
+    def _guard_session(self) -> None:
+        """Let faults be told on the page, those too that Panel itself meets in this session."""
+        self.state.guard.tell = self._tell_faults
+        page = pn.state.curdoc
+        if page is not None and page.session_context is not None:  # elsewhere it would be everybody's
+            pn.config.exception_handler = self.state.guard.catch
+
+    def _tell_faults(self) -> None:
+        faults = self.state.guard.faults
+        details = "\n\n".join(fault.details for fault in faults)
+        self._notices.notices = [(sentence_of(faults), "copy", details)] if faults else []
+        if self._demand is not None:
+            self._demand()
 
     def _sync_address(self) -> None:
         """Take the state from the address, and keep the address up to date from then on."""

@@ -26,6 +26,8 @@ WATCHED = ("run", "layer", "head", "token", "kind", "theme", "view")
 class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     """The panel beside a head."""
 
+    place = "the panel beside the head"
+
     def __init__(self, state: State) -> None:
         super().__init__()
         self.state = state
@@ -85,7 +87,7 @@ class Beside(Viewer):  # type: ignore[misc]  # panel publishes no usable types
 
     def _table(self, exchange: Exchange, token: int, kind: str) -> str:
         run = self.state.directory
-        place = exchange.place(token, kind) or 0
+        place = exchange.row_of(token, kind)
         frame, rest = links(exchange.attention, place, kind=kind)
         rest += float(frame["weight"].iloc[ROWS:].sum())
         tokens = exchange.tokens(PARTNER[kind])

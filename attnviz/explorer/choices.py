@@ -5,6 +5,8 @@ from typing import Any
 import panel as pn
 import param
 
+from attnviz.explorer.guard import Guarded
+
 __all__ = ["Choices"]
 
 CODE = """
@@ -67,12 +69,12 @@ class Choices(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes n
     items = param.List(default=[], doc="(text, note, share of a bar, whether it is chosen) of each")
     bars = param.Boolean(default=False, doc="Whether they are rows with bars")
     title = param.String(default="")
-    choose = param.Callable(default=None)
+    choose = param.ClassSelector(class_=Guarded, default=None)
 
     _esm = CODE
     _stylesheets = [RULES]  # noqa: RUF012  # panel's way
     _rename = {"choose": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
 
     def _handle_msg(self, msg: Any) -> None:
-        if callable(self.choose) and isinstance(msg, int) and 0 <= msg < len(self.items):
+        if self.choose is not None and isinstance(msg, int) and 0 <= msg < len(self.items):
             self.choose(msg)

@@ -4,7 +4,6 @@ Panel's check box, group of buttons and button do not tell their name, or which 
 are made here. What is made from a parameter of ``State`` has its label for a name and its doc for help.
 """
 
-from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -13,6 +12,7 @@ import param
 from panel.widgets.base import WidgetBase
 
 from attnviz.explorer.acts import soon
+from attnviz.explorer.guard import Guarded
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
 
@@ -110,13 +110,13 @@ class Press(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no 
     description = param.String(default="")
     expanded = param.Boolean(default=None, allow_None=True, doc="Whether what it opens is open")
     idle = param.Boolean(default=False, doc="Whether there is nothing to press it for")
-    act = param.Callable(default=None)
+    act = param.ClassSelector(class_=Guarded, default=None)
 
     _esm = PRESS
     _rename = {"act": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
 
     def _handle_msg(self, msg: Any) -> None:
-        if callable(self.act):
+        if self.act is not None:
             soon(self.act)
 
 
@@ -139,9 +139,10 @@ class Segments(pn.custom.JSComponent, WidgetBase):  # type: ignore[misc]  # pane
     tabs = param.Boolean(default=False)
     names = param.List(default=[])
     place = param.Integer(default=0)
+    choose = param.ClassSelector(class_=Guarded, default=None, doc="Called with the value of what is clicked")
 
     _esm = SEGMENTS
-    _rename = {"value": None, "options": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
+    _rename = {"value": None, "options": None, "choose": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
 
     def __init__(self, **params: Any) -> None:
         super().__init__(**params)
@@ -158,8 +159,8 @@ class Segments(pn.custom.JSComponent, WidgetBase):  # type: ignore[misc]  # pane
 
     def _handle_msg(self, msg: Any) -> None:
         values = list(self._choices.values())
-        if isinstance(msg, int) and 0 <= msg < len(values):
-            soon(self.param.update, value=values[msg])
+        if self.choose is not None and isinstance(msg, int) and 0 <= msg < len(values):
+            soon(self.choose, values[msg])
 
 
 def tick(state: State, name: str, label: str = "") -> Tick:
@@ -174,6 +175,7 @@ def segments(state: State, name: str, label: str = "", *, titled: bool = True, t
     named = {"label": label} if label else {}
     made: Segments = Segments.from_param(
         state.param[name],
+        choose=state.guard(lambda value: setattr(state, name, value)),
         titled=titled,
         tabs=tabs,
         css_classes=["tabs"] if tabs else ["choice"],
@@ -198,7 +200,7 @@ def labelled(text: str, *items: object, description: str = "") -> pn.Column:
     return box("control", named, box("control-row", *items))
 
 
-def foldable(name: str, first: list[Any], rest: list[Any]) -> pn.Column:
+def foldable(state: State, name: str, first: list[Any], rest: list[Any]) -> pn.Column:
     """Return a bar of controls; on a phone the ``rest`` is seen once it is asked for."""
     for item in rest:
         item.css_classes = [*item.css_classes, "more"]
@@ -209,14 +211,18 @@ def foldable(name: str, first: list[Any], rest: list[Any]) -> pn.Column:
         switch.text = "Less" if switch.expanded else "More"
 
     switch = button(
-        "More", toggle, "Show the other controls of this view, or hide them.", "fold", label="More controls"
+        "More",
+        state.guard(toggle),
+        "Show the other controls of this view, or hide them.",
+        "fold",
+        label="More controls",
     )
     switch.expanded = False
     made = box(name, *first, switch, *rest)
     return made
 
 
-def button(text: str, act: Callable[[], None], description: str = "", *classes: str, label: str = "") -> Press:
+def button(text: str, act: Guarded, description: str = "", *classes: str, label: str = "") -> Press:
     """Return a button; ``label`` is what it is called where its text is only a sign."""
     return Press(
         text=text,

@@ -2,6 +2,8 @@
 
 import param
 
+from attnviz.explorer.guard import Guard
+
 __all__ = ["ARRANGES", "SCENE", "Filters"]
 
 SCENE = (
@@ -75,11 +77,14 @@ class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no 
     )
     """What of it the address of the page carries."""
 
+    guard: Guard
+    place = "the page"
+
     def __init__(self) -> None:
         self.arrival: tuple[float, float, float, float] | None = None  # which part of a head to show when it is opened
         super().__init__()
-        self.param.watch(lambda *events: self.param.update(hidden=""), ["run", "color"])
-        self.param.watch(lambda *events: self.param.update(least=None, most=None), ["run", "order"])
+        self.param.watch(self.guard(lambda *events: self.param.update(hidden="")), ["run", "color"])
+        self.param.watch(self.guard(lambda *events: self.param.update(least=None, most=None)), ["run", "order"])
 
     @property
     def hidden_entries(self) -> frozenset[int]:

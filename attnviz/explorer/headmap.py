@@ -87,21 +87,24 @@ class HeadMap(View):
     def _read(self) -> None:
         state = self.state
         wall = library.wall(state.directory, self._map or "", alike=state.alike)
-        tile = wall.index(state.layer, state.head) or 0
-        self._placed: FloatArray = turn(wall.points[tile], state.azimuth, state.elevation)
-        self._scene: Scene = make_scene(state, ((state.layer, state.head),), self._map)
+        placed = turn(wall.points_of(state.layer, state.head), state.azimuth, state.elevation)
+        scene = make_scene(state, ((state.layer, state.head),), self._map)
         self._norms: FloatArray = state.directory.norms(state.layer, state.head)
+        self._placed: FloatArray = placed  # all of one head, or nothing new
+        self._scene: Scene = scene
         self._ready = True
 
     def _make(self) -> None:
-        self._theme = self.state.theme
-        self._figure: HeadFigure = head_figure(THEMES[self._theme])
+        self._figure: HeadFigure = head_figure(THEMES[self.state.theme])
         plot, home = self._figure.plot, self._figure.home
-        self._wires = Wires(plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave)
-        answer(plot, PanStart, self._begin)
-        answer(plot, SelectionGeometry, self._outline)
+        self._wires = Wires(
+            self.state.guard, plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave
+        )
+        answer(plot, PanStart, self.state.guard(self._begin))
+        answer(plot, SelectionGeometry, self.state.guard(self._outline))
         self._fresh = True
         self._pane.object = plot
+        self._theme = self.state.theme
 
     def _take_tool(self) -> None:
         """Let a drag move the map, or outline points."""

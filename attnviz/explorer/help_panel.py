@@ -18,6 +18,8 @@ SEEN = "attnviz-hint"  # what a browser keeps once its reader has closed the car
 class HelpPanel(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no usable types
     """Help for what a session shows."""
 
+    place = "the help"
+
     sections = param.List(default=[], doc="A title, and rows of a term and what is said of it")
     hint = param.List(default=[*HINT], doc="The lines of the card")
     seen = param.String(default=SEEN)

@@ -2,6 +2,8 @@
 
 import param
 
+from attnviz.explorer.guard import Guard
+
 __all__ = ["ImageChoices"]
 
 
@@ -46,6 +48,9 @@ class ImageChoices(param.Parameterized):  # type: ignore[misc]  # param publishe
     IMAGES = ("image_form", "image_show", "image_least", "image_opacity", "image_of", "image_count", "image_page")
     """What of it the address of the page carries."""
 
+    guard: Guard
+
     def __init__(self, **params: object) -> None:
         super().__init__(**params)
-        self.param.watch(lambda *events: self.param.update(image_page=0), ["run", "search", "image_of", "image_count"])
+        first = self.guard(lambda *events: self.param.update(image_page=0))
+        self.param.watch(first, ["run", "search", "image_of", "image_count"])

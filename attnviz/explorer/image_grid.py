@@ -78,6 +78,7 @@ class ImageGrid:
 
     def draw(self) -> None:
         """Draw the page of images that the state says. Raises ``DatasetError`` if there is nothing to draw."""
+        self.said = ""
         state, run = self.state, self.state.directory
         every, count = sequences_to_show(state), int(state.image_count)
         if not len(every):
@@ -94,9 +95,9 @@ class ImageGrid:
         self._pictures = [pixels_or_none(run, heat.sequence) for heat in self._heats]
         made = self._key != (run, state.theme) or self._pane.object is not self._figure.plot
         if made:
-            self._key = (run, state.theme)
             self._figure: GridFigure = grid_figure(THEMES[state.theme])
             self.wires = self._wire()
+            self._key = (run, state.theme)
         elif self.wires is not None and self.wires.window is not None:
             self._arrange(self.wires.window)
         self._fill()
@@ -110,7 +111,16 @@ class ImageGrid:
 
     def _wire(self) -> Wires:
         plot, home = self._figure.plot, self._home()
-        return Wires(plot, home, draw=self._seen, point=self._point, tap=self._tap, leave=self._leave, corner=True)
+        return Wires(
+            self.state.guard,
+            plot,
+            home,
+            draw=self._seen,
+            point=self._point,
+            tap=self._tap,
+            leave=self._leave,
+            corner=True,
+        )
 
     def _home(self) -> tuple[float, float, float, float]:
         rows = -(-len(self._heats) // self._columns)
@@ -136,7 +146,8 @@ class ImageGrid:
     def _fill(self) -> None:
         self._leave()
         self._boxes = cell_boxes([self._size(i) for i in range(len(self._heats))], self._columns)
-        self._top = max((float(heat.grid.max()) for heat in self._heats if heat.grid is not None), default=0.0) or 1.0
+        tops = [float(heat.grid.max()) for heat in self._heats if heat.grid is not None]
+        self._top = max([1e-6, *tops]) if any(tops) else 1.0  # of weights that are all 0, or of none
         mark_weights(self._figure.bar, self._top)
         self._figure.heats.glyph.global_alpha = self.state.image_opacity / 100
         warm = [None if heat.grid is None else heat_pixels(heat.grid, self._top) for heat in self._heats]

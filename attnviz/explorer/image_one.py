@@ -59,6 +59,7 @@ class OneImage:
 
     def draw(self, sequence: int) -> None:
         """Draw a sequence. Raises ``DatasetError`` if its attention cannot be rebuilt."""
+        self.said = ""
         state, run = self.state, self.state.directory
         self._kind: str = state.kind_here or state.kind
         self._image: ImageAttention = read_image(run, state.layer, state.head, sequence)
@@ -80,7 +81,9 @@ class OneImage:
             self._figure: ImageFigure = image_figure(self._size, len(self._marks), theme, color=color)
             self._key = key
             plot, home = self._figure.plot, self._figure.home
-            self.wires = Wires(plot, home, draw=self._seen, point=self._point, tap=self._tap, leave=self._leave)
+            self.wires = Wires(
+                state.guard, plot, home, draw=self._seen, point=self._point, tap=self._tap, leave=self._leave
+            )
         self._picture = pixels_or_none(run, sequence)
         self._spots = spots(self._image, self._marks, self._size)
         self._leave()

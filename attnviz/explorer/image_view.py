@@ -98,17 +98,20 @@ class ImageView(View):
         ]
         self._opacity = field(pn.widgets.IntSlider, state, "image_opacity", "opacity", step=5)
         first = [segments(state, "image_form"), self._of_one[0], self._of_grid[0], segments(state, "kind")]
-        tools = foldable("tools", first, [*self._of_one[1:], *self._of_grid[1:], self._opacity])
+        tools = foldable(state, "tools", first, [*self._of_one[1:], *self._of_grid[1:], self._opacity])
         place = pn.Column(self._note, self._pane, css_classes=["image-place"], stylesheets=[*sheet(), RULES], margin=0)
         self._box = pn.Column(tools, self._said, place, css_classes=["image"], stylesheets=[*sheet(), RULES], margin=0)
 
-    @staticmethod
-    def _stepper(go: Callable[[int], None], what: str) -> list[Press]:
+    def _stepper(self, go: Callable[[int], None], what: str) -> list[Press]:
         """Return two buttons that call ``go`` with -1 and 1."""
 
         def make(sign: str, by: int, name: str) -> Press:
             return button(
-                sign, lambda: go(by), f"Go to the {name} {what}.", "step", label=f"{name.capitalize()} {what}"
+                sign,
+                self.state.guard(lambda: go(by)),
+                f"Go to the {name} {what}.",
+                "step",
+                label=f"{name.capitalize()} {what}",
             )
 
         return [make("‹", -1, "previous"), make("›", 1, "next")]

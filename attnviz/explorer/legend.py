@@ -3,12 +3,12 @@
 The markup comes from ``markup.legend``, where every text of a run is escaped; this adds nothing but clicks.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import panel as pn
 import param
 
+from attnviz.explorer.guard import Guarded
 from attnviz.explorer.style import sheet
 
 __all__ = ["Legend"]
@@ -37,15 +37,15 @@ class Legend(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no
     """A legend; ``press`` is called with the number of an entry and whether it is to be shown: told twice, it means the same."""
 
     html = param.String(default="", doc="Made by ``markup.legend``")
-    press = param.Callable(default=None)
+    press = param.ClassSelector(class_=Guarded, default=None)
 
     _esm = CODE
     _rename = {"press": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
 
-    def __init__(self, press: Callable[[int, bool], None]) -> None:
+    def __init__(self, press: Guarded) -> None:
         super().__init__(press=press, css_classes=["legend"], stylesheets=sheet(), margin=0)
 
     def _handle_msg(self, msg: Any) -> None:
         match msg:
-            case [int(number), bool(shown)] if callable(self.press) and 0 <= number < 256:
+            case [int(number), bool(shown)] if self.press is not None and 0 <= number < 256:
                 self.press(number, shown)

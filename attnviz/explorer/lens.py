@@ -7,9 +7,8 @@ What the browser sends says which telling it began from: a drag that is under wa
 from bokeh.models import ColumnDataSource, CustomJS, PanTool, WheelZoomTool
 from bokeh.plotting import figure
 
-from attnviz.explorer.acts import in_order
 from attnviz.explorer.state import State
-from attnviz.explorer.wires import PUSH, channel
+from attnviz.explorer.wires import PUSH, channel, hear
 from attnviz.types import FloatArray
 
 __all__ = ["Lens"]
@@ -77,16 +76,13 @@ class Lens:
             plot.js_on_event(name, CustomJS(args=arguments, code=MOVE))
         self._told.js_on_change("data", CustomJS(args={"to": sent}, code="to._near = null"))
 
-        @in_order()
-        def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
-            if new["telling"] == self._told.data["telling"]:
-                x, y, zoom = (round(float(new[name][0]), 5) for name in ("x", "y", "zoom"))
-                self._heard = x, y, zoom
-                state.param.update(near_x=x, near_y=y, near_zoom=zoom)
-            answered.data = {"n": [answered.data["n"][0] + 1]}
-
-        sent.on_change("data", receive)
+        hear(sent, answered, "telling x y zoom", state.guard(self._hear))
         self.switch(on=state.local)
+
+    def _hear(self, telling: float, x: float, y: float, zoom: float) -> None:
+        if telling == self._told.data["telling"][0]:
+            self._heard = x, y, zoom = round(x, 5), round(y, 5), round(zoom, 5)
+            self._state.param.update(near_x=x, near_y=y, near_zoom=zoom)
 
     def switch(self, *, on: bool) -> None:
         """Let drags and the wheel move the shared window, which may have been moved otherwise, or the wall."""

@@ -41,6 +41,7 @@ class ModelView(Tiles):
         run, sequence = state.directory, sequence_of(state)
         key = (run, sequence, _of_picture(run, state.token), state.theme, state.only_layers, state.only_heads)
         if key != self._key:
+            self._key = None
             self._make(*key[:3])
             self._key = key
 
@@ -57,7 +58,14 @@ class ModelView(Tiles):
         self._figure = model_figure(self._wall, self._top, THEMES[self.state.theme])
         plot, home = self._figure.plot, self._figure.home
         self._wires = Wires(
-            plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave, corner=True
+            self.state.guard,
+            plot,
+            home,
+            draw=self._draw,
+            point=self._point,
+            tap=self._tap,
+            leave=self._leave,
+            corner=True,
         )
         self._pane.object = plot
 

@@ -20,12 +20,14 @@ WATCHED = ("run", "map", "layer", "head", "token", "kind", "view")
 class NearestPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     """Two short lists of partners."""
 
+    place = "the nearest points"
+
     def __init__(self, state: State) -> None:
         super().__init__()
         self.state = state
         self._frames: list[pd.DataFrame] = []
         self._titles = [pn.pane.HTML("", css_classes=["subtitle"], stylesheets=sheet(), margin=0) for _ in range(2)]
-        self._lists = [Rows(self._strongest), Rows(self._nearest)]
+        self._lists = [Rows(state.guard(act)) for act in (self._strongest, self._nearest)]
         self._note = pn.pane.HTML("", stylesheets=sheet(), margin=0)
         parts = [part for pair in zip(self._titles, self._lists, strict=True) for part in pair]
         self._box = pn.Column(
@@ -44,7 +46,7 @@ class NearestPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable t
         if not self._box.visible or token is None or kind is None:
             return
         wall = library.wall(state.directory, state.map)
-        placed = wall.points[wall.index(state.layer, state.head) or 0]
+        placed = wall.points_of(state.layer, state.head)
         try:
             self._frames = list(nearest_partners(state.directory, state.layer, state.head, token, kind, placed=placed))
         except DatasetError as error:

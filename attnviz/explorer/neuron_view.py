@@ -78,11 +78,13 @@ class NeuronView(View):
         self._pane = pn.pane.Bokeh(sizing_mode="stretch_width", margin=0, css_classes=["canvas-of-pair"])
         self._numbers = pn.pane.HTML("", css_classes=["card"], stylesheets=[*sheet(), RULES])
         self._color = button(
-            "Colour the map", self._color_map, "Open the head with its points coloured by the chosen dimension."
+            "Colour the map",
+            state.guard(self._color_map),
+            "Open the head with its points coloured by the chosen dimension.",
         )
         controls = _part("neuron-row", segments(state, "neuron_order"), self._color)
-        self._queries = Choices(title="Queries", choose=lambda place: self._choose("query", place))
-        self._keys = Choices(title="Keys", bars=True, choose=lambda place: self._choose("key", place))
+        self._queries = Choices(title="Queries", choose=state.guard(lambda place: self._choose("query", place)))
+        self._keys = Choices(title="Keys", bars=True, choose=state.guard(lambda place: self._choose("key", place)))
         self._key_title = pn.pane.HTML("", stylesheets=sheet(), margin=0)
         self._parts = [
             _part("card", controls, self._pane),
@@ -118,8 +120,8 @@ class NeuronView(View):
             missing = describe_absence(run, state.layer, state.token) if state.token is not None else ""
             self._numbers.object = markup.note(sentence or missing or "This sequence has no query in this layer.")
             return
+        self._pair: Pair = found[0].pair(found[1])
         self._seen, self._key = found
-        self._pair: Pair = self._seen.pair(self._key)
         self._show()
 
     def _show(self) -> None:
@@ -129,9 +131,10 @@ class NeuronView(View):
             self._pair, THEMES[state.theme], by=state.neuron_order, chosen=state.neuron_dimension
         )
         plot = self._figure.plot
-        answer(plot, Tap, lambda event: self._tap(event.x))
-        answer(plot, MouseLeave, lambda event: self._leave())
-        listen(plot, self._point)
+        guard = state.guard
+        answer(plot, Tap, guard(lambda event: self._tap(event.x)))
+        answer(plot, MouseLeave, guard(lambda event: self._leave()))
+        listen(plot, guard(self._point))
         self._pane.object = plot
         names = tuple(patch_name(state.directory, token) for token in (seen.token, self._key))
         self._numbers.object = steps(self._pair, (names[0], names[1]))

@@ -106,7 +106,8 @@ def chosen_state(run: RunDirectory, *, needs_map: bool = True, **chosen: object)
         if (value := chosen.get(name)) is not None and value not in known:
             raise DatasetError(f"There is no {name} {value!r} for run {run.name}: {nearest(str(value), known)}")
     if (layer := chosen.get("layer")) is not None:
-        run.head(int(str(layer)), int(str(chosen.get("head") or 0)))
+        head = chosen.get("head")
+        run.head(int(str(layer)), 0 if head is None else int(str(head)))
     token = chosen.get("token")
     if token is not None and not 0 <= int(str(token)) < run.num_tokens:
         raise DatasetError(f"Run {run.name} has tokens 0 to {run.num_tokens - 1}; {token} was asked for.")
@@ -206,7 +207,7 @@ def _sample(run: RunDirectory, rows: NDArray[np.int64], most: int) -> NDArray[np
 def _points(state: State, rows: NDArray[np.int64]) -> StillPoints:
     run = state.directory
     wall = library.wall(run, state.map, alike=state.alike)
-    placed = turn(wall.points[wall.index(state.layer, state.head) or 0], state.azimuth, state.elevation)
+    placed = turn(wall.points_of(state.layer, state.head), state.azimuth, state.elevation)
     tokens, token = np.unique(rows % run.num_tokens, return_inverse=True)
     table = run.tokens.iloc[tokens]
     names, words = np.unique(_names(table), return_inverse=True)
@@ -229,9 +230,9 @@ def _lines(state: State) -> dict[str, object]:
     if token is None or kind is None or not run.layers[state.layer].rebuilt:
         return {name: [] for name in ("x0", "y0", "x1", "y1", "width", "alpha")}
     exchange = read_exchange(run, state.layer, state.head, int(run.tokens["sequence_id"].iloc[token]))
-    frame, _ = links(exchange.attention, exchange.place(token, kind) or 0, kind=kind)
+    frame, _ = links(exchange.attention, exchange.row_of(token, kind), kind=kind)
     wall = library.wall(run, state.map, alike=state.alike)
-    placed = turn(wall.points[wall.index(state.layer, state.head) or 0], state.azimuth, state.elevation)
+    placed = turn(wall.points_of(state.layer, state.head), state.azimuth, state.elevation)
     start, end = (run.num_tokens * KINDS.index(side) for side in (kind, PARTNER[kind]))
     there = placed[exchange.tokens(PARTNER[kind])[frame["position"].to_numpy(np.int64)] + end]
     here = np.repeat(placed[[token + start]], len(frame), axis=0)

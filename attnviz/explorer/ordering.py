@@ -17,6 +17,8 @@ STEPS = 100  # of the range of a number
 class HeadOrder(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     """Order, filter and shared window; shown with the wall only."""
 
+    place = "the side bar"
+
     def __init__(self, state: State) -> None:
         super().__init__()
         self.state = state
@@ -24,7 +26,7 @@ class HeadOrder(Viewer):  # type: ignore[misc]  # panel publishes no usable type
         self._range = pn.widgets.RangeSlider(
             label="Heads from … to", css_classes=["field"], sizing_mode="stretch_width", stylesheets=sheet()
         )
-        self._range.param.watch(self._filter, "value_throttled")
+        self._range.param.watch(state.guard(self._filter), "value_throttled")
         order = field(pn.widgets.Select, state, "order")
         some = [field(pn.widgets.TextInput, state, name, placeholder="all") for name in ("only_layers", "only_heads")]
         self._of_wall = [order, tick(state, "local")]

@@ -10,6 +10,7 @@ import panel as pn
 import param
 
 from attnviz.explorer.acts import soon
+from attnviz.explorer.guard import Guarded
 
 __all__ = ["Page"]
 
@@ -23,8 +24,8 @@ class Page(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no u
     paper = param.String(default="#ffffff", doc="The colour behind everything")
     summary = param.String(default="")
     in_cell = param.Boolean(default=False, doc="Whether the page is a notebook's, and only a cell of it ours")
-    key = param.Callable(default=None)
-    back = param.Callable(default=None)
+    key = param.ClassSelector(class_=Guarded, default=None)
+    back = param.ClassSelector(class_=Guarded, default=None)
 
     _esm = files("attnviz.explorer").joinpath("page.js").read_text("utf-8")
     _rename = {"key": None, "back": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
@@ -34,4 +35,5 @@ class Page(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no u
             soon(self._send_msg, "drawn")  # after whatever is to be drawn
         else:
             act = self.back if str(msg).startswith("?") else self.key
-            soon(act, str(msg))
+            if act is not None:
+                soon(act, str(msg))

@@ -10,7 +10,7 @@ import panel as pn
 from bokeh.events import Tap
 from panel.viewable import Viewer
 
-from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.follow import follow
 from attnviz.explorer.state import State
 from attnviz.explorer.thumbnails import pixels_or_none
 from attnviz.explorer.wires import answer
@@ -48,10 +48,10 @@ class Picture(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         figure = picture_figure(grid, THEMES[self.state.theme], top=top)
         self._below, self._grid = pixels_or_none(run, int(run.tokens["sequence_id"].iloc[token])), grid
         figure.heat.data_source.data = image_data(heat_pixels(heat.grid), grid)
-        place = image.places[kind][exchange.place(token, kind) or 0]
+        place = image.places[kind][exchange.row_of(token, kind)]
         if own is not None and place[0] >= 0:
             figure.frame.data = frame_data((int(place[0]), int(place[1])), own, grid)
-        answer(figure.plot, Tap, lambda event: attempt(self.state, act=lambda: self._tap(event, image, kind, grid)))
+        answer(figure.plot, Tap, self.state.guard(lambda event: self._tap(event, image, kind, grid)))
         self._figure = figure
         self._cover()
         self._pane.object = figure.plot

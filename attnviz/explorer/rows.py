@@ -1,11 +1,11 @@
 """A short list with bars; its rows can be clicked and reached by keyboard, and their texts are never read as HTML."""
 
-from collections.abc import Callable
 from typing import Any
 
 import panel as pn
 import param
 
+from attnviz.explorer.guard import Guarded
 from attnviz.explorer.style import sheet
 
 __all__ = ["Rows"]
@@ -44,14 +44,14 @@ class Rows(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no u
 
     items = param.List(default=[])
     clickable = param.Boolean(default=False)
-    click = param.Callable(default=None)
+    click = param.ClassSelector(class_=Guarded, default=None)
 
     _esm = CODE
     _rename = {"click": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
 
-    def __init__(self, click: Callable[[int], None] | None = None) -> None:
+    def __init__(self, click: Guarded | None = None) -> None:
         super().__init__(click=click, clickable=click is not None, css_classes=["list"], stylesheets=sheet(), margin=0)
 
     def _handle_msg(self, msg: Any) -> None:
-        if callable(self.click) and isinstance(msg, int) and 0 <= msg < len(self.items):
+        if self.click is not None and isinstance(msg, int) and 0 <= msg < len(self.items):
             self.click(msg)

@@ -12,7 +12,8 @@ from typing import Any
 import panel as pn
 import param
 
-from attnviz.errors import AttnvizError, DatasetError
+from attnviz.errors import DatasetError
+from attnviz.explorer.guard import Guard
 from attnviz.explorer.offline import StillPage, head_page, sequence_page
 from attnviz.explorer.offline_wall import wall_page
 from attnviz.explorer.state import State
@@ -35,28 +36,36 @@ class Saver(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no 
     in_cell = param.Boolean(
         default=False, doc="Whether the page is a notebook's: its address leads to no state of ours"
     )
+    place = "saving"
+    guard = param.ClassSelector(class_=Guard, default=None)
     page = param.Callable(default=None)
     legend = param.Callable(default=None, doc="Returns what the colours of the figures mean")
 
     _esm = files("attnviz.explorer").joinpath("saver.js").read_text("utf-8")
-    _rename = {"page": None, "legend": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
+    _rename = {"guard": None, "page": None, "legend": None}  # noqa: RUF012  # panel's way to keep a parameter on the server
 
     def _handle_msg(self, msg: Any) -> None:
+        self.guard.run(self._answer, str(msg), refuse=lambda problem: self._send_msg({"problem": problem}))
+
+    def _answer(self, msg: str) -> None:
         if msg == "legend":
             self._send_msg({"legend": [asdict(swatch) for swatch in self.legend()]})
             return
-        try:
-            made = self.page(str(msg))
-        except AttnvizError as error:
-            self._send_msg({"problem": str(error)})
-        else:
-            name = f"{self.name_of}-all-heads" if msg == "wall" and not self.name_of.endswith("-all") else self.name_of
-            self._send_msg({"html": made.html, "name": f"{name}.html"})
+        made = self.page(msg)
+        name = f"{self.name_of}-all-heads" if msg == "wall" and not self.name_of.endswith("-all") else self.name_of
+        self._send_msg({"html": made.html, "name": f"{name}.html"})
 
 
 def saver(state: State, legend: Callable[[], list[Swatch]], *, in_cell: bool = False) -> Saver:
     """Return the menu of a session; ``legend`` says what the colours of the figures mean."""
-    return Saver(page=pages(state), legend=legend, in_cell=in_cell, css_classes=["saver"], stylesheets=sheet())
+    return Saver(
+        guard=state.guard,
+        page=pages(state),
+        legend=legend,
+        in_cell=in_cell,
+        css_classes=["saver"],
+        stylesheets=sheet(),
+    )
 
 
 def pages(state: State) -> Callable[[str], StillPage]:

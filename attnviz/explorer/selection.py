@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import panel as pn
+import param
 from numpy.typing import NDArray
 from panel.viewable import Viewer
 
-from attnviz.errors import AttnvizError
 from attnviz.explorer import library, markup
 from attnviz.explorer.follow import attempt, follow
+from attnviz.explorer.guard import Guard
 from attnviz.explorer.marks import lines_left, selected_here
 from attnviz.explorer.rows import Rows
 from attnviz.explorer.state import State
@@ -39,6 +40,8 @@ EMPTY = pd.DataFrame(columns=["token", "kind", *TITLES.values(), "norm"])
 class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     """Counts, properties, table and files of the selected points."""
 
+    place = "the selection"
+
     def __init__(self, state: State) -> None:
         super().__init__()
         self.state = state
@@ -47,7 +50,9 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
         self._lines = pn.pane.HTML("", stylesheets=sheet(), margin=0)
         self._traits: dict[str, Rows] = {}
         self._lists = pn.Column(css_classes=["stack"], stylesheets=sheet(), margin=0)
-        self._table = plain_table(EMPTY, self._pick, stretch="token", least=72, page_size=PAGE, place="low")
+        self._table = plain_table(
+            EMPTY, state.guard(self._pick), stretch="token", least=72, page_size=PAGE, place="low"
+        )
         self._limit = pn.pane.HTML("", stylesheets=sheet(), margin=0)
         self._files = [self._file(to) for to in TARGETS]
         files = pn.Column(*self._files, css_classes=["row-line"], stylesheets=sheet(), margin=0)
@@ -102,7 +107,7 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
     def _fill_table(self) -> None:
         state, rows = self.state, self._rows[:TABLED]
         wall = library.wall(state.directory, state.map)
-        placed = wall.points[wall.index(state.layer, state.head) or 0]
+        placed = wall.points_of(state.layer, state.head)
         frame = selection_table(
             state.directory, rows, placed=placed, norms=state.directory.norms(state.layer, state.head)
         )
@@ -119,7 +124,8 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
             self.state.select(token, KINDS[kind])
 
     def _file(self, to: str) -> pn.widgets.FileDownload:
-        return pn.widgets.FileDownload(
+        return _File(
+            self.state.guard,
             callback=lambda: self._write(to),
             label={"csv": "CSV"}.get(to, to.capitalize()),
             filename=f"selection.{to}",
@@ -131,16 +137,24 @@ class SelectionPanel(Viewer):  # type: ignore[misc]  # panel publishes no usable
     def _write(self, to: str) -> io.BytesIO:
         """Return the selected points as a file, with the columns of ``attnviz export``."""
         state, run = self.state, self.state.directory
-        try:
-            table = next(iter(tidy_tables(run, state.map, layers=[state.layer], heads=[state.head])))
-            present = np.flatnonzero(library.present(run)[state.layer])  # the order of the table's rows
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / f"selection.{to}"
-                TARGETS[to]([table.take(np.searchsorted(present, self._rows))], path)
-                return io.BytesIO(path.read_bytes())
-        except AttnvizError as error:
-            state.problem = str(error)
-            return io.BytesIO()
+        table = next(iter(tidy_tables(run, state.map, layers=[state.layer], heads=[state.head])))
+        present = np.flatnonzero(library.present(run)[state.layer])  # the order of the table's rows
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"selection.{to}"
+            TARGETS[to]([table.take(np.searchsorted(present, self._rows))], path)
+            return io.BytesIO(path.read_bytes())
+
+
+class _File(pn.widgets.FileDownload):  # type: ignore[misc]  # panel publishes no usable types
+    """A button that hands a file over; where it cannot be made, the page says why, and no empty file is handed over."""
+
+    def __init__(self, guard: Guard, **params: Any) -> None:
+        self._guard = guard
+        super().__init__(**params)
+
+    @param.depends("_clicks", watch=True)  # type: ignore[untyped-decorator]
+    def _transfer(self) -> None:
+        self._guard.run(super()._transfer, key=self)
 
 
 def _subtitle(text: str) -> pn.pane.HTML:

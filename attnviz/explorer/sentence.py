@@ -40,7 +40,7 @@ class Sentence(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         rows = {side: self._texts(exchange, side) for side in KINDS}
         if not all(len(own) for own in rows.values()):
             return False
-        place = exchange.place(token, kind) or 0
+        place = exchange.row_of(token, kind)
         strongest = int(np.argmax(exchange.weights(place, kind)))
         self._rows = {kind: _around(rows[kind], place), PARTNER[kind]: _around(rows[PARTNER[kind]], strongest)}
         self._exchange = exchange
@@ -60,12 +60,13 @@ class Sentence(Viewer):  # type: ignore[misc]  # panel publishes no usable types
 
     def _make(self) -> None:
         """Make the figure. It takes new texts, which is much faster than a new figure."""
-        self._theme = self.state.theme
-        self._figure: SentenceFigure = sentence_figure(THEMES[self._theme])
+        self._figure: SentenceFigure = sentence_figure(THEMES[self.state.theme])
         plot = self._figure.plot
-        answer(plot, Tap, lambda event: self._tap(event.x, event.y))
-        answer(plot, MouseLeave, lambda event: self._emphasise(*self._chosen))
-        listen(plot, self._hover)
+        guard = self.state.guard
+        answer(plot, Tap, guard(lambda event: self._tap(event.x, event.y)))
+        answer(plot, MouseLeave, guard(lambda event: self._emphasise(*self._chosen)))
+        listen(plot, guard(self._hover))
+        self._theme = self.state.theme
 
     def _write(self) -> None:
         run = self.state.directory

@@ -50,9 +50,9 @@ class Controls:
         self._layer = pn.widgets.Select(
             label="Layer", description=LAYER, css_classes=["field"], stylesheets=sheet(), margin=0
         )
-        self._layer.param.watch(lambda event: self._choose_layer(event.new), "value")
+        self._layer.param.watch(state.guard(lambda event: self._choose_layer(event.new)), "value")
         self._sequence = field(pn.widgets.IntInput, state, "sequence", "narrow", start=0)
-        self._squares = Squares(pick=self.pick, stylesheets=sheet(), margin=0)
+        self._squares = Squares(pick=state.guard(self.pick), stylesheets=sheet(), margin=0)
         self._pairs = segments(state, "sentence_pairs")
         self._words = tick(state, "sentence_words")
         self._values = tick(state, "sentence_values")
@@ -98,19 +98,21 @@ class Controls:
         self._of_one.visible = not one
 
     def _above(self) -> pn.Column:
-        before = button("‹", lambda: self.step(-1), "Go to the previous sequence.", "step", label="Previous sequence")
-        after = button("›", lambda: self.step(1), "Go to the next sequence.", "step", label="Next sequence")
-        self._stepper = box("control-row", self._sequence, before, after)
-        every = button(
-            "All", lambda: self.show_heads(range(self._count)), "Show all heads.", label="All heads of the layer"
+        guard = self.state.guard
+        before = button(
+            "‹", guard(lambda: self.step(-1)), "Go to the previous sequence.", "step", label="Previous sequence"
         )
-        none = button("None", lambda: self.show_heads([]), "Show no head.", label="No head")
+        after = button("›", guard(lambda: self.step(1)), "Go to the next sequence.", "step", label="Next sequence")
+        self._stepper = box("control-row", self._sequence, before, after)
+        show_all, show_none = guard(lambda: self.show_heads(range(self._count))), guard(lambda: self.show_heads([]))
+        every = button("All", show_all, "Show all heads.", label="All heads of the layer")
+        none = button("None", show_none, "Show no head.", label="No head")
         rest = [
             segments(self.state, "sentence_scope"),
             segments(self.state, "sentence_form"),
             labelled("Heads", self._squares, every, none, description=SQUARES),
         ]
-        return foldable("tools", [self._layer, self._stepper], rest)
+        return foldable(self.state, "tools", [self._layer, self._stepper], rest)
 
     def _beside(self) -> list[pn.viewable.Viewable]:
         masks = {"hide_special": "Special tokens", "hide_punctuation": "Punctuation", "hide_first": "First position"}

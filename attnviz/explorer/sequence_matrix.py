@@ -54,13 +54,14 @@ class MatrixPart:
     def frame(self, row: int, column: int, number: int | None, lines: Sequence[str]) -> None:
         """Frame a cell and write what is known of it beside it."""
         shown, made = self.shown, self.figure
-        weight = float(self.weights[number or 0, row, column]) if len(self.weights) else 0.0
+        matrix = 0 if number is None else number  # without small ones there is one matrix
+        weight = float(self.weights[matrix, row, column])
         what = "weight" if number is not None else how_joined(self.state, shown)
         pair = f"{shown.texts[0][row]} → {shown.texts[1][column]}"
         title = [f"Head {shown.heads[number]}"] if number is not None else []
         if isinstance(made, Matrices):
             made.frame.data = made.frames(row, column)
-            x, y = (float(made.frame.data[axis][number or 0]) for axis in "xy")
+            x, y = (float(made.frame.data[axis][matrix]) for axis in "xy")
         else:
             x, y = column + 0.5, -row - 0.5
             made.frame.data = {"x": [x], "y": [y]}

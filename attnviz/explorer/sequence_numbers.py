@@ -38,17 +38,17 @@ def pair_table(state: State, shown: Shown, pair: Pair) -> str:
     names = shown.texts[1 - KINDS.index(kind)]
     rows = []
     for number in range(len(shown.heads[:MOST])):
-        place = _strongest(shown, number, pair) if several else pair
-        rows.append(pair_row(state, shown, number, place, names[place[1 - KINDS.index(kind)] or 0] if several else ""))
+        place = _strongest(shown, number, pair) if None in pair else _whole(pair)
+        rows.append(pair_row(state, shown, number, place, names[place[1 - KINDS.index(kind)]] if several else ""))
     title = " → ".join(texts[i] if i is not None else "…" for texts, i in zip(shown.texts, pair, strict=True))
     left = f"The first {MOST} of {len(shown.heads)} heads." if len(shown.heads) > MOST else ""
     strongest = "Each head with its strongest partner. " if several else ""
     return numbers_table(title, rows, note=f"{strongest}{left}".strip())
 
 
-def pair_row(state: State, shown: Shown, number: int, pair: Pair, partner: str = "") -> Row:
+def pair_row(state: State, shown: Shown, number: int, pair: tuple[int, int], partner: str = "") -> Row:
     """Return the numbers of one of the heads that are shown; the model's, where row and column are a token each."""
-    head, (query, key) = shown.heads[number], (end or 0 for end in pair)
+    head, (query, key) = shown.heads[number], pair
     color = head_colors(THEMES[state.theme], head + 1)[head]
     weight = float(shown.weights[number, query, key])
     if shown.columns is None:
@@ -73,10 +73,21 @@ def pair_steps(state: State, row: Row) -> list[str]:
 def side_of(pair: Pair) -> tuple[str, int]:
     """Return kind and row of a place on one side."""
     query, key = pair
-    return ("query", query) if query is not None else ("key", key or 0)
+    if query is not None:
+        return "query", query
+    if key is None:
+        raise ValueError("a place of neither a row nor a column")
+    return "key", key
 
 
-def _strongest(shown: Shown, number: int, pair: Pair) -> Pair:
+def _whole(pair: Pair) -> tuple[int, int]:
+    query, key = pair
+    if query is None or key is None:
+        raise ValueError(f"{pair} is no pair")
+    return query, key
+
+
+def _strongest(shown: Shown, number: int, pair: Pair) -> tuple[int, int]:
     kind, row = side_of(pair)
     own = shown.weights[number, row] if kind == "query" else shown.weights[number, :, row]
     best = int(np.argmax(own))

@@ -80,6 +80,7 @@ def mean_of(state: State, head: int) -> PositionMean:
 def _around(state: State, column: Column, kind: str) -> slice:
     """Return which rows are shown: all, or those around the chosen token."""
     most = MOST[state.sentence_form]
-    place = (column.row(state.token) if state.token is not None else None) or 0
+    found = None if state.token is None else column.row(state.token)
+    place = 0 if found is None else found  # a token without such a row: the beginning
     start = max(0, min(place - most // 2, len(column) - most))
     return slice(start, start + most)

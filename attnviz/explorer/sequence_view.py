@@ -187,9 +187,10 @@ class SentenceView(View):
         self._tell()
 
     def _wire(self, plot: figure) -> None:
-        answer(plot, Tap, lambda event: attempt(self.state, act=lambda: self._tap(event.x, event.y)))
-        answer(plot, MouseLeave, lambda event: attempt(self.state, act=self._leave))
-        listen(plot, lambda x, y: attempt(self.state, act=lambda: self._point(x, y)))
+        guard = self.state.guard
+        answer(plot, Tap, guard(lambda event: self._tap(event.x, event.y)))
+        answer(plot, MouseLeave, guard(lambda event: self._leave()))
+        listen(plot, guard(self._point))
 
     def _place(self, x: float, y: float) -> Pair | None:
         """Return the row and column under a place; of a token, one of both; None of nothing."""
@@ -229,7 +230,7 @@ class SentenceView(View):
             counts = mean_of(self.state, shown.heads[0]).counts
             lines.append(f"{counts[row, column]:,} sequences have both positions")
         elif number is not None or len(shown.heads) == 1:
-            lines += pair_steps(self.state, pair_row(self.state, shown, number or 0, (row, column)))
+            lines += pair_steps(self.state, pair_row(self.state, shown, 0 if number is None else number, (row, column)))
         part.frame(row, column, number, lines)
 
     def _clear_frame(self) -> None:

@@ -52,13 +52,15 @@ class SequenceTable(View):
         if self.state.view != "sequences" or asked == self._shown:
             return
         self._frame = sequence_table(self.state.directory, self.state.find)
-        self._shown = asked
         self._count.object = self._found()
         self._place.objects = [self._table()]
+        self._shown = asked
 
     def _table(self) -> pn.widgets.Tabulator:
         stretch = next((name for name in ("Text", "Reference") if name in self._frame), "#")
-        return plain_table(self._frame, self._open, stretch=stretch, least=180, page_size=ROWS, place="tall")
+        return plain_table(
+            self._frame, self.state.guard(self._open), stretch=stretch, least=180, page_size=ROWS, place="tall"
+        )
 
     def _open(self, event: Any) -> None:
         """Show the sequence that was clicked, at its first token."""

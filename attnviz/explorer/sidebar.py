@@ -24,11 +24,13 @@ MASKS = ("hide_special", "hide_punctuation", "hide_first")
 class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     """Controls, legend and counts."""
 
+    place = "the side bar"
+
     def __init__(self, state: State) -> None:
         super().__init__()
         self.state = state
         self._method = _html("quiet")
-        self._legend = Legend(state.show_entry)
+        self._legend = Legend(state.guard(state.show_entry))
         self._search = SearchBox(state)
         self._angles = _group(
             field(pn.widgets.IntSlider, state, "azimuth"), field(pn.widgets.IntSlider, state, "elevation")

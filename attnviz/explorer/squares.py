@@ -5,6 +5,8 @@ from typing import Any
 import panel as pn
 import param
 
+from attnviz.explorer.guard import Guarded
+
 __all__ = ["Squares"]
 
 CODE = """
@@ -56,7 +58,7 @@ class Squares(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes n
     colors = param.List(default=[], doc="Of each head of the layer")
     inks = param.List(default=[], doc="Of each head's number on its colour")
     shown = param.List(default=[], doc="Which heads are shown")
-    pick = param.Callable(default=None)
+    pick = param.ClassSelector(class_=Guarded, default=None)
 
     _esm = CODE
     _stylesheets = (STYLE,)
@@ -64,5 +66,5 @@ class Squares(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes n
 
     def _handle_msg(self, msg: Any) -> None:
         head = msg.get("head") if isinstance(msg, dict) else None
-        if callable(self.pick) and isinstance(head, int) and 0 <= head < len(self.colors):
+        if self.pick is not None and isinstance(head, int) and 0 <= head < len(self.colors):
             self.pick(head, msg.get("only") is True)

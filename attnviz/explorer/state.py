@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from attnviz.errors import DatasetError
 from attnviz.explorer.acts import Acts
 from attnviz.explorer.filters import ARRANGES, Filters
+from attnviz.explorer.guard import Guard, guarded
 from attnviz.explorer.image_choices import ImageChoices
 from attnviz.explorer.library import map_names, number, numbers
+from attnviz.explorer.url import fits, read_value
 from attnviz.plots.theme import THEMES
 from attnviz.store import RunDirectory
 from attnviz.types import KINDS
@@ -27,8 +29,6 @@ from attnviz.views.image_flows import has_images
 
 __all__ = ["State"]
 
-LONGEST = 200  # characters of one value in an address; a longer one is left out
-LISTS = {"sentence_hidden": 4000}  # those that may be longer
 NOTHING: NDArray[np.int64] = np.empty(0, np.int64)
 
 
@@ -187,9 +187,14 @@ class State(Filters, ImageChoices):
         self._opened = self._trouble = ""
         self.selected = NOTHING
         self.acts = Acts()  # what follows it
+        self.guard = Guard(self._tell_problem, self._about)
+        self.guard.raises = True
         super().__init__()
         self.param.run.objects = list(runs)
         self._open_first()
+        every = [name for name in self.param if name not in ("name", "problem", "hover")]
+        self.param.watch(lambda *events: self.guard.changed(), every)
+        self.guard.raises = False
 
     @property
     def directory(self) -> RunDirectory:
@@ -213,16 +218,17 @@ class State(Filters, ImageChoices):
         return next((kind for kind in kinds if has_point(self.directory, self.layer, self.token, kind)), None)
 
     @param.depends("run", watch=True)  # type: ignore[untyped-decorator]
+    @guarded
     def _follow_run(self) -> None:
         """Offer what the new run has; keep the names it shares with the old one, and drop the token."""
         run = self._runs[self.run]
         try:
             choices, problem = self._choices(run)
-        except DatasetError as error:
-            if not self._opened:
-                raise
-            self.problem = self._trouble = str(error)
-            return
+        except Exception as error:
+            if self._opened:
+                expected = isinstance(error, DatasetError)
+                self.problem = self._trouble = str(error) if expected else f"Run {run.name} cannot be shown."
+            raise
         self._opened, self._trouble = self.run, problem
         with param.parameterized.batch_call_watchers(self):
             self.problem = problem
@@ -273,12 +279,14 @@ class State(Filters, ImageChoices):
         self.run = last
 
     @param.depends("token", watch=True)  # type: ignore[untyped-decorator]
+    @guarded
     def _follow_token(self) -> None:
         """Keep the sequence in step with the chosen token."""
         if self.token is not None:
             self.sequence = int(self.directory.tokens["sequence_id"].iloc[self.token])
 
     @param.depends("sequence", watch=True)  # type: ignore[untyped-decorator]
+    @guarded
     def _follow_sequence(self) -> None:
         """Drop a token of another sequence."""
         if self.token is not None and self.sequence != int(self.directory.tokens["sequence_id"].iloc[self.token]):
@@ -288,6 +296,14 @@ class State(Filters, ImageChoices):
     def _forget_problem(self) -> None:
         """Try again: what could not be drawn before may be drawable now; what is wrong with the run itself stays."""
         self.problem = self._trouble
+
+    def _tell_problem(self, sentence: str) -> None:
+        self.problem = sentence
+
+    def _about(self) -> dict[str, str]:
+        """Return what a report of a fault says: what was shown, never where it lies."""
+        titles = {name: title for title, name in self.param.view.objects.items()}
+        return {"view": titles.get(self.view, self.view), "run": str(self.run), "shown": self.address()}
 
     def select(self, token: int | None, kind: str = "query") -> None:
         """Choose a point, or none."""
@@ -330,7 +346,7 @@ class State(Filters, ImageChoices):
         defaults = self._defaults()
         kept = {name: v for name, v in plain.items() if name in always or v != defaults[name]}
         texts = {name: str(v).lower() if isinstance(v, bool) else str(v) for name, v in kept.items() if v is not None}
-        return f"?{urlencode({name: text for name, text in texts.items() if _fits(name, text)})}"
+        return f"?{urlencode({name: text for name, text in texts.items() if fits(name, text)})}"
 
     def restore(self, address: str) -> list[str]:
         """Apply an address; return the names whose values did not fit and were left out."""
@@ -353,22 +369,9 @@ class State(Filters, ImageChoices):
         return {name: self.param[name].default for name in self.ADDRESS} | {"color": "kind"}
 
     def _apply(self, name: str, text: str) -> None:
-        if not _fits(name, text):
-            raise ValueError(f"{name} is too long")
-        if name == "color":
+        if name == "color" and fits(name, text):
             self.offer_color(text)
-        parameter = self.param[name]
-        value: Any = text
-        if isinstance(parameter, param.Boolean):
-            value = {"true": True, "false": False}.get(text.lower(), text)
-        elif isinstance(parameter, param.Integer):
-            value = int(text)
-        elif isinstance(parameter, param.Number):
-            value = float(text)
-            if not np.isfinite(value):
-                raise ValueError(f"{name} {value} is no number")
-        elif isinstance(parameter, param.Selector) and value not in parameter.get_range().values():
-            raise ValueError(f"{name} {value} is no choice")  # an empty Selector would take anything
+        value = read_value(self.param[name], name, text)
         self._require_place(name, value)
         setattr(self, name, value)
 
@@ -390,8 +393,3 @@ class State(Filters, ImageChoices):
         self.param[name].objects = choices
         if getattr(self, name) not in names:
             setattr(self, name, names[0] if names else None)
-
-
-def _fits(name: str, text: str) -> bool:
-    """Tell whether an address takes a value; one that does not fit is not cut, as a part of it may mean something else."""
-    return len(text) <= LISTS.get(name, LONGEST)

@@ -4,13 +4,12 @@ The browser is given one page of rows. Cells are plain text to it, and titles, w
 no room for all columns, the last ones are left out.
 """
 
-from collections.abc import Callable
 from html import escape
-from typing import Any
 
 import pandas as pd
 import panel as pn
 
+from attnviz.explorer.guard import Guarded
 from attnviz.explorer.style import sheet
 
 __all__ = ["fill", "plain_table"]
@@ -22,7 +21,7 @@ SEEN = 200  # rows that decide on a width
 
 
 def plain_table(
-    frame: pd.DataFrame, click: Callable[[Any], None], *, stretch: str, least: int, page_size: int, place: str
+    frame: pd.DataFrame, click: Guarded, *, stretch: str, least: int, page_size: int, place: str
 ) -> pn.widgets.Tabulator:
     """Return the table.
 

@@ -20,7 +20,7 @@ class Tools(Viewer):  # type: ignore[misc]  # panel publishes no usable types
             field(pn.widgets.FloatInput, state, "threshold", "narrow", step=0.01),
             box("ticks", tick(state, "size_by_norm"), tick(state, "density")),
         ]
-        self._box = foldable("tools", [segments(state, "drag")], rest)
+        self._box = foldable(state, "tools", [segments(state, "drag")], rest)
 
     def __panel__(self) -> pn.viewable.Viewable:
         """Return the row."""

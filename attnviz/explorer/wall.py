@@ -62,7 +62,14 @@ class AllHeads(Tiles):
         )
         plot, home = self._figure.plot, self._figure.home
         self._wires = Wires(
-            plot, home, draw=self._draw, point=self._point, tap=self._tap, leave=self._leave, corner=True
+            self.state.guard,
+            plot,
+            home,
+            draw=self._draw,
+            point=self._point,
+            tap=self._tap,
+            leave=self._leave,
+            corner=True,
         )
         self._lens = Lens(plot, self._wall.centers, self.state)
         self._light(self.state.token)

@@ -5,18 +5,19 @@ drag costs as many rasters as the server can draw, and never a queue of stale on
 whatever its size: the browser fits it, because only the browser knows the size in time.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any
 
 from bokeh.events import Event, MouseLeave, Tap
 from bokeh.models import ColumnDataSource, CustomJS
 from bokeh.plotting import figure
 
 from attnviz.explorer.acts import in_order
+from attnviz.explorer.guard import Guard, Guarded
 from attnviz.plots.figure import Bounds
 from attnviz.plots.raster import Window
 
-__all__ = ["Wires", "answer", "channel", "listen"]
+__all__ = ["Wires", "answer", "channel", "hear", "listen"]
 
 LARGEST = 4096  # pixels a side: a browser asks for what it shows, and anything else asks in vain
 PUSH = """
@@ -73,6 +74,8 @@ class Wires:
 
     Parameters
     ----------
+    guard
+        Lets no exception of the four handlers through.
     plot, home
         The figure and what it shows at first.
     draw, point, tap, leave
@@ -83,6 +86,7 @@ class Wires:
 
     def __init__(
         self,
+        guard: Guard,
         plot: figure,
         home: Bounds,
         *,
@@ -93,13 +97,13 @@ class Wires:
         corner: bool = False,
     ) -> None:
         self.window: Window | None = None
-        self._draw = draw
+        self._guard, self._draw = guard, draw
         self._bounds = home
         self._home = ColumnDataSource({"bounds": list(home)}, name="home")
         self._wire_window(plot, corner=corner)
-        listen(plot, point)
-        answer(plot, Tap, lambda event: tap(event.x, event.y))
-        answer(plot, MouseLeave, lambda event: leave())
+        listen(plot, guard(point))
+        answer(plot, Tap, guard(lambda event: tap(event.x, event.y)))
+        answer(plot, MouseLeave, guard(lambda event: leave()))
 
     def fit(self) -> None:
         """Show everything again."""
@@ -126,31 +130,43 @@ class Wires:
             limits.js_on_change("end", changed)
         self._home.js_on_change("data", changed)
 
-        @in_order()
-        def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
-            x0, x1, y0, y1 = (float(new[name][0]) for name in ("x0", "x1", "y0", "y1"))
-            width, height = (min(int(new[name][0]), LARGEST) for name in ("w", "h"))
-            self.window = Window(x0, x1, y0, y1, width, height)
+        def receive(x0: float, x1: float, y0: float, y1: float, width: float, height: float) -> None:
+            self.window = Window(x0, x1, y0, y1, min(int(width), LARGEST), min(int(height), LARGEST))
             self._draw(self.window)
-            answered.data = {"n": [answered.data["n"][0] + 1]}
 
-        sent.on_change("data", receive)
+        hear(sent, answered, "x0 x1 y0 y1 w h", self._guard(receive))
 
 
-def answer(plot: figure, event: type[Event], act: Callable[[Any], None]) -> None:
+def answer(plot: figure, event: type[Event], act: Guarded) -> None:
     """Call ``act`` with each event of a kind."""
-    plot.on_event(event, in_order()(act))
+
+    @in_order()
+    def receive(given: Event) -> None:  # Bokeh counts its parameters
+        act(given)
+
+    plot.on_event(event, receive)
 
 
-def listen(plot: figure, point: Callable[[float, float], None]) -> None:
+def listen(plot: figure, point: Guarded) -> None:
     """Call ``point`` with the place of the pointer, as often as it can answer."""
     sent, answered = channel("pointer")
     plot.js_on_event("mousemove", CustomJS(args={"to": sent, "answered": answered}, code=POINT))
     plot.js_on_event(MouseLeave, CustomJS(args={"to": sent}, code=LEFT))
 
+    hear(sent, answered, "x y", point)
+
+
+def hear(sent: ColumnDataSource, answered: ColumnDataSource, names: str, act: Guarded) -> None:
+    """Call ``act`` with the named numbers of what the browser writes into ``sent``, and let it write again, whatever happened."""
+
     @in_order()
     def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
-        point(float(new["x"][0]), float(new["y"][0]))
+        try:
+            numbers = [float(new[name][0]) for name in names.split()]
+        except (KeyError, IndexError, TypeError, ValueError):
+            numbers = []
+        if numbers and all(map(math.isfinite, numbers)):  # anything else asks in vain
+            act(*numbers)
         answered.data = {"n": [answered.data["n"][0] + 1]}
 
     sent.on_change("data", receive)

@@ -160,7 +160,7 @@ def choose_pair(
     if partner is not None and partner in points.query:
         return read_query(run, layer, head, partner), token
     exchange = read_exchange(run, layer, head, int(run.tokens["sequence_id"].iloc[token]))
-    given = exchange.weights(exchange.place(token, "key") or 0, "key")
+    given = exchange.weights(exchange.row_of(token, "key"), "key")
     return read_query(run, layer, head, int(points.query[int(np.argmax(given))])), token
 
 

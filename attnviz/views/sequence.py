@@ -48,6 +48,12 @@ class Exchange:
         place = int(np.searchsorted(tokens, token))
         return place if place < len(tokens) and tokens[place] == token else None
 
+    def row_of(self, token: int, kind: str) -> int:
+        """Return ``place`` of a token that must have one. Raises ``KeyError`` if it has none."""
+        if (place := self.place(token, kind)) is None:
+            raise KeyError(f"Token {token} has no {kind} here.")
+        return place
+
     def weights(self, place: int, kind: str) -> FloatArray:
         """Return what a query gives to each key, or what a key gets from each query."""
         return self.attention.weights[place] if kind == "query" else self.attention.weights[:, place]

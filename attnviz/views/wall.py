@@ -87,6 +87,13 @@ class Wall:
         """Return the number of a head's tile, or None."""
         return next((i for i, tile in enumerate(self.tiles) if (tile.layer, tile.head) == (layer, head)), None)
 
+    def points_of(self, layer: int, head: int) -> FloatArray:
+        """Return where a head's points lie in its tile, ``(points, dims)``. Raises ``KeyError`` if there is no such head."""
+        if (number := self.index(layer, head)) is None:
+            raise KeyError(f"The wall has no layer {layer}, head {head}.")
+        own: FloatArray = self.points[number]
+        return own
+
     def tile_at(self, x: float, y: float) -> int | None:
         """Return the number of the tile under a place, or None between the last tile and the edge."""
         away = np.abs(self.centers - np.array([x, y])).max(axis=1)
