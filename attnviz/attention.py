@@ -92,27 +92,34 @@ def logits(
 
 
 def logsumexp(scores: FloatArray, sinks: FloatArray | None = None) -> FloatArray:
-    """Return log Σ exp over the keys, and over the head's sink where it has one, ``(..., queries)``."""
-    largest: FloatArray = scores.max(axis=-1)
+    """Return log Σ exp over the keys, and over the head's sink where it has one, ``(..., queries)``; -inf of no key at all."""
+    largest: FloatArray = scores.max(axis=-1, initial=-np.inf)
     if sinks is not None:
         largest = np.maximum(largest, np.asarray(sinks)[..., None])
+    largest = _finite(largest)
     total: FloatArray = np.exp(scores - largest[..., None]).sum(axis=-1)
     if sinks is not None:
         total = total + np.exp(np.asarray(sinks)[..., None] - largest)
-    return largest + np.log(total)
+    with np.errstate(divide="ignore"):
+        return largest + np.log(total)
 
 
 def weights(
     query: FloatArray, key: FloatArray, layer: LayerInfo, *, queries: Positions = None, keys: Positions = None
 ) -> FloatArray:
-    """Return softmax attention of one sequence, ``(..., queries, keys)``; rows sum to 1, to less with a sink.
+    """Return softmax attention of one sequence, ``(..., queries, keys)``; rows sum to 1, to less with a sink, to 0 without a key.
 
     Arguments as for ``logits``.
     """
     scores = logits(query, key, layer, queries=queries, keys=keys)
     sinks = layer.terms.sinks if layer.terms is not None else None
-    result: FloatArray = np.exp(scores - logsumexp(scores, sinks)[..., None])
+    result: FloatArray = np.exp(scores - _finite(logsumexp(scores, sinks))[..., None])
     return result
+
+
+def _finite(of_rows: FloatArray) -> FloatArray:
+    """Return numbers of rows, 0 in place of -inf: a query that may see no key gives nothing, and -inf less -inf is no number."""
+    return np.where(np.isneginf(of_rows), np.float32(0), of_rows)
 
 
 @dataclass(frozen=True, slots=True)

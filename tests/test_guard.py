@@ -31,7 +31,7 @@ HERE = Path(attnviz.explorer.__file__).parent
 WINDOW = {"x0": [-0.6], "x1": [0.6], "y0": [-0.6], "y1": [0.6], "w": [300], "h": [300]}
 DEEP = {  # the address of a view, and what fails deep below it
     "view=all": "attnviz.explorer.wall.make_scene",
-    "view=all&order=translation_norm": "attnviz.explorer.arranged.arrange",
+    "view=all&order=umap.trustworthiness": "attnviz.explorer.arranged.arrange",
     "view=head": "attnviz.explorer.headmap.turn",
     "view=head&compare=pca": "attnviz.explorer.headmap.make_scene",
     "view=model": "attnviz.explorer.model_view.lay_tiles",

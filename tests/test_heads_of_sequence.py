@@ -1,5 +1,7 @@
 """Heads of one sequence, and their mean over all: every number against a plain loop over the model's weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -230,3 +232,20 @@ def test_a_matrix_has_its_first_query_on_top_and_finds_its_cells():
     assert cell_at(-3, -1.5, (2, 2)) == (1, -1)
     assert cell_at(0.5, 2, (2, 2)) == cell_at(0.5, 0.5, (2, 2)) == (-1, 0)
     assert cell_at(2.5, -1, (2, 2)) is cell_at(-1, 1, (2, 2)) is None
+
+
+def test_a_query_that_may_see_no_key_gives_nothing_and_spoils_no_mean(pair, monkeypatch):
+    """Of a cross layer with a window: a query beyond the last key's window sees none of them."""
+    layer = next(n for n, info in pair.layers.items() if info.query_stream != info.key_stream)
+    plain = mean_by_position(pair, layer, 1)
+    monkeypatch.setitem(pair.layers, layer, replace(pair.layers[layer], window=1))
+    sizes = [pair.attention(layer, 1, sequence).weights.shape for sequence in range(pair.num_sequences)]
+    assert any(queries > keys for queries, keys in sizes)
+    made = mean_by_position(pair, layer, 1)
+    assert np.isfinite(made.weights).all()
+    np.testing.assert_array_equal(made.counts, plain.counts)
+    for sequence, (queries, keys) in enumerate(sizes):
+        found = pair.attention(layer, 1, sequence).weights
+        sees = np.arange(queries) < keys
+        np.testing.assert_allclose(found[sees].sum(axis=1), 1, atol=1e-5)
+        np.testing.assert_array_equal(found[~sees], 0)

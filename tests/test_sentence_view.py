@@ -9,6 +9,8 @@ from tests.fakes import write_fake_run, write_fake_streams
 
 pytest.importorskip("panel")
 
+import panel as pn
+
 from attnviz.explorer import Explorer, State, library
 from attnviz.explorer.sequence_numbers import Row, numbers_table
 from attnviz.explorer.sequence_view import SentenceView
@@ -325,3 +327,20 @@ def test_tokens_are_escaped_in_the_table():
     assert "<script" not in made
     assert "−∞" in made
     assert "25.00 %" in made
+
+
+def test_a_chosen_token_is_no_position_of_the_mean_and_a_position_no_token(view):
+    """What is selected is read off the card: it names the selected row, or hints at what to do."""
+    card = view.__panel__().select(pn.pane.HTML)[-1]
+    first = view.state.directory.token_slice(1).start
+    view.state.sequence = 1
+    view.state.select(first + 2, "query")
+    assert "<table" in card.object
+    view.state.sentence_scope = "mean"
+    assert "Rest on a token" in card.object
+    view._tap(0.1, -3)  # the fourth position
+    assert "<h3>3 → …</h3>" in card.object
+    view.state.sentence_scope = "one"
+    assert f"<h3>{view._shown.texts[0][2]} → …</h3>" in card.object
+    view.state.sentence_scope = "mean"
+    assert "Rest on a token" in card.object

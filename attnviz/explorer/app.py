@@ -98,7 +98,9 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         super().__init__()
         self._demand: Callable[[], None] | None = None
         self.state = State(open_runs(runs))
-        self._notices = Notices()
+        page = pn.state.curdoc
+        self._served = page is not None and page.session_context is not None
+        self._notices, self._told = Notices(), dict[str, list[tuple[str, str, str]]]()
         self._guard_session()
         self._in_cell = in_cell()
         self._sync_address()
@@ -113,7 +115,9 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._sidebar = Sidebar(self.state)
         self._views = _Views(self.state)
         self._build()
-        self._demand = follow(self.state, [*State.ADDRESS, "problem", "selection"], act=self._show, last=True)
+        told = [*State.ADDRESS, "problem", "selection"]
+        follow(self.state, told, act=self._look_at_run)
+        self._demand = follow(self.state, told, act=self._show, last=True)
         for part in (*self._parts, self._add_beside, self._views.make):
             self.state.guard.repeat(part, self._demand)
         attempt(self.state, act=self._show)
@@ -296,16 +300,27 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def _guard_session(self) -> None:
         """Let faults be told on the page, those too that Panel itself meets in this session."""
         self.state.guard.tell = self._tell_faults
-        page = pn.state.curdoc
-        if page is not None and page.session_context is not None:  # elsewhere it would be everybody's
+        if self._served:  # elsewhere it would be everybody's
             pn.config.exception_handler = self.state.guard.catch
 
     def _tell_faults(self) -> None:
         faults = self.state.guard.faults
         details = "\n\n".join(fault.details for fault in faults)
-        self._notices.notices = [(sentence_of(faults), "copy", details)] if faults else []
+        self._told["fault"] = [(sentence_of(faults), "copy", details)] if faults else []
+        self._tell_notices()
         if self._demand is not None:
             self._demand()
+
+    def _look_at_run(self) -> None:
+        """Say so if the run is another by now, at once where something could not be read."""
+        sentence = self.state.changes.look(now=bool(self.state.problem))
+        self._told["change"] = [(sentence, "reload" if self._served else "", "")] if sentence else []
+        self._tell_notices()
+
+    def _tell_notices(self) -> None:
+        notices = [notice for kind in ("change", "fault") for notice in self._told.get(kind, [])]
+        if notices != self._notices.notices:
+            self._notices.notices = notices
 
     def _sync_address(self) -> None:
         """Take the state from the address, and keep the address up to date from then on."""

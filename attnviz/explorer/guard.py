@@ -119,7 +119,7 @@ class Guard:
     def note(self, error: BaseException, act: Callable[..., object] | None = None, key: Hashable = "") -> None:
         """Log a fault and tell it; one that stands already is neither logged nor told again."""
         about = self._about()
-        owner = getattr(act, "__self__", None)
+        owner = getattr(act, "__self__", None) or getattr(key, "__self__", None)
         fault = fault_of(error, {"in": str(getattr(owner, "place", "") or about["view"]), **about})
         before = self._faults.get(key)
         if before is not None and (before.place, before.error) == (fault.place, fault.error):
@@ -155,8 +155,8 @@ def guarded(method: Callable[Given, None]) -> Callable[Given, None]:
 
     @functools.wraps(method)
     def call(*given: Given.args, **named: Given.kwargs) -> None:
-        act = functools.partial(method, *given, **named)
-        given[0].guard.run(act, key=(method, id(given[0])))  # type: ignore[attr-defined]
+        owner: Any = given[0]
+        owner.guard.run(functools.partial(method, *given, **named), key=getattr(owner, method.__name__))
 
     return call
 

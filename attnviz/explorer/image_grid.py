@@ -147,7 +147,7 @@ class ImageGrid:
         self._leave()
         self._boxes = cell_boxes([self._size(i) for i in range(len(self._heats))], self._columns)
         tops = [float(heat.grid.max()) for heat in self._heats if heat.grid is not None]
-        self._top = max([1e-6, *tops]) if any(tops) else 1.0  # of weights that are all 0, or of none
+        self._top = max(tops) if any(tops) else 1.0  # of weights that are all 0, or of none, any will do
         mark_weights(self._figure.bar, self._top)
         self._figure.heats.glyph.global_alpha = self.state.image_opacity / 100
         warm = [None if heat.grid is None else heat_pixels(heat.grid, self._top) for heat in self._heats]

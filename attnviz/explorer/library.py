@@ -1,7 +1,7 @@
 """What all sessions share: opened runs and prepared walls, read once per process and never changed.
 
-A session holds some numbers; a wall of 144 heads × 20,000 points holds 23 MB. Keys contain the modification time of the file
-that is written last, so a run that is made again, or a map that is added, is read anew.
+A session holds some numbers; a wall of 144 heads × 20,000 points holds 23 MB. A run that is made again is opened anew by the next
+session, and keys contain the stamp of the file of a map that is written last, so a map that is made again is read anew.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory, layout
+from attnviz.store.edition import FileStamp, stamp_of
 from attnviz.views import (
     CHANGED,
     KEPT,
@@ -38,6 +39,8 @@ from attnviz.views import (
 )
 from attnviz.views.dimension import DIMENSION
 
+Stamp = FileStamp | None
+
 __all__ = [
     "coloring",
     "grids",
@@ -45,6 +48,7 @@ __all__ = [
     "mean_attention",
     "number",
     "numbers",
+    "open_again",
     "open_runs",
     "present",
     "punctuation",
@@ -65,12 +69,17 @@ def open_runs(runs: Iterable[RunDirectory | str | Path]) -> dict[str, RunDirecto
     """
     opened: dict[str, RunDirectory] = {}
     for given in runs:
-        run = given if isinstance(given, RunDirectory) else _open(Path(given).resolve(), _stamp(Path(given)))
+        run = given if isinstance(given, RunDirectory) else _opened(Path(given).resolve())
         name = next(n for i in range(1, 1000) if (n := run.name if i == 1 else f"{run.name} ({i})") not in opened)
         opened[name] = run
     if not opened:
         raise DatasetError("The explorer was given no run. Give it at least one run directory.")
     return opened
+
+
+def open_again(runs: Mapping[str, RunDirectory]) -> dict[str, RunDirectory]:
+    """Return the runs as they are now, under their names; one that cannot be opened any more stays, and says so when it is read."""
+    return {name: _reopened(run) for name, run in runs.items()}
 
 
 def map_names(run: RunDirectory) -> list[str]:
@@ -80,7 +89,11 @@ def map_names(run: RunDirectory) -> list[str]:
 
 def wall(run: RunDirectory, name: str, *, alike: bool = False) -> Wall:
     """Return the wall of a map, its heads turned alike or as they were made."""
-    return _wall(run, name, alike, _map_stamp(run, name))
+    stamp = _map_stamp(run, name)
+    made = _wall(run, name, alike, stamp)
+    if _map_stamp(run, name) != stamp:
+        raise DatasetError(f"Map {name} of run {run.name} was made again while it was read. Reload the page to see it.")
+    return made
 
 
 def scores(run: RunDirectory, name: str) -> pd.DataFrame:
@@ -136,11 +149,11 @@ def number(run: RunDirectory, name: str, map_name: str, runs: Mapping[str, RunDi
     if name.startswith(CHANGED):
         return _changed(run, runs[name.removeprefix(CHANGED)])
     owner = name.rpartition(".")[0]
-    return _number(run, name, map_name, _map_stamp(run, map_name) + _map_stamp(run, owner or map_name))
+    return _number(run, name, map_name, (_map_stamp(run, map_name), _map_stamp(run, owner or map_name)))
 
 
 @lru_cache(maxsize=64)
-def _number(run: RunDirectory, name: str, map_name: str, stamp: float) -> "pd.Series":
+def _number(run: RunDirectory, name: str, map_name: str, stamps: tuple[Stamp, Stamp]) -> "pd.Series":
     return read_number(run, name, map_name=map_name)
 
 
@@ -167,31 +180,40 @@ def mean_attention(
 
 @lru_cache(maxsize=64)
 def _coloring(
-    run: RunDirectory, name: str, heads: tuple[tuple[int, int], ...], map_name: str = "", stamp: float = 0.0
+    run: RunDirectory, name: str, heads: tuple[tuple[int, int], ...], map_name: str = "", stamp: Stamp = None
 ) -> Coloring:
     return color_points(run, name, heads=heads, map_name=map_name)
 
 
 @lru_cache(maxsize=8)
-def _wall(run: RunDirectory, name: str, alike: bool, stamp: float) -> Wall:
+def _wall(run: RunDirectory, name: str, alike: bool, stamp: Stamp) -> Wall:
     return prepare_wall(run, name, alike=alike)
 
 
+def _opened(path: Path) -> RunDirectory:
+    return _open(path, stamp_of(path / layout.MANIFEST_FILE))
+
+
+def _reopened(run: RunDirectory) -> RunDirectory:
+    try:
+        run.require_same()
+    except DatasetError:
+        try:
+            return _opened(run.path)
+        except DatasetError:
+            return run
+    return run
+
+
 @lru_cache(maxsize=32)
-def _open(path: Path, stamp: float) -> RunDirectory:
+def _open(path: Path, stamp: Stamp) -> RunDirectory:
     return RunDirectory(path)
 
 
 @lru_cache(maxsize=16)
-def _scores(run: RunDirectory, name: str, stamp: float) -> pd.DataFrame:
+def _scores(run: RunDirectory, name: str, stamp: Stamp) -> pd.DataFrame:
     return run.scores(name)
 
 
-def _map_stamp(run: RunDirectory, name: str) -> float:
-    file = layout.map_dir(run.path, name) / layout.MAP_FILE
-    return file.stat().st_mtime if file.exists() else 0.0
-
-
-def _stamp(path: Path) -> float:
-    file = path / layout.MANIFEST_FILE
-    return file.stat().st_mtime if file.exists() else 0.0
+def _map_stamp(run: RunDirectory, name: str) -> Stamp:
+    return stamp_of(layout.map_dir(run.path, name) / layout.MAP_FILE)

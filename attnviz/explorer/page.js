@@ -5,6 +5,9 @@ const SLOW = 150  // milliseconds until a change counts as slow
 const SILENT = 10000  // milliseconds until a notebook's kernel counts as silent
 const LONGEST = 60000  // milliseconds; an answer that never comes must not leave the sign on the page
 
+// What fails is told to the console; what else the page does goes on.
+const attempt = (run) => { try { run() } catch (error) { console.error('attnviz:', error) } }
+
 const typing = (event) => {
   const at = event.composedPath()[0]
   if (at?.isContentEditable || ['SELECT', 'TEXTAREA'].includes(at?.tagName)) return true
@@ -92,10 +95,14 @@ const gather = (page) => {
 const goBack = (model, document) => {
   const push = history.pushState.bind(history)
   history.pushState = (data, unused, url) => {
-    if (new URL(url, location).href !== location.href) push(data, unused, url)
+    let known = false
+    attempt(() => { known = new URL(url, location).href === location.href })
+    if (!known) push(data, unused, url)
   }
   window.addEventListener('popstate', () => {
-    document.roots().find((root) => root.type === 'panel.models.location.Location').search = location.search
+    attempt(() => {
+      document.roots().find((root) => root.type === 'panel.models.location.Location').search = location.search
+    })
     model.send_msg(`?${location.search.slice(1)}`)
   })
 }
@@ -117,9 +124,8 @@ export function render({model, view}) {
   let cell = view
   while (cell.parent && !cell.model.css_classes?.includes('av')) cell = cell.parent
   const [area, place] = model.in_cell ? [cell.el, cell.shadow_el] : [document.body, document]
-  gather(view.root)
-  if (model.in_cell) settle(area)
-  else goBack(model, view.model.document)
+  attempt(() => gather(view.root))
+  attempt(() => model.in_cell ? settle(area) : goBack(model, view.model.document))
   const root = document.createElement('div')
   const line = Object.assign(document.createElement('div'), {className: 'drawing', hidden: true})
   const words = Object.assign(document.createElement('div'), {className: 'loading', textContent: 'Loading…'})
@@ -130,7 +136,7 @@ export function render({model, view}) {
   keys.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event)) return
     if (event.key === '/') {
-      if (seek(place)) event.preventDefault()
+      attempt(() => { if (seek(place)) event.preventDefault() })
     } else if (SHORTCUTS.has(event.key)) {
       event.preventDefault()
       model.send_msg(event.key)
@@ -143,7 +149,9 @@ export function render({model, view}) {
   const paint = () => {
     due = null
     for (const element of every(place)) {
-      for (const [selector, name] of Object.entries(NAMES)) if (element.matches(selector)) name(element, model.summary)
+      for (const [selector, name] of Object.entries(NAMES)) {
+        if (element.matches(selector)) attempt(() => name(element, model.summary))
+      }
       if (element.shadowRoot) watch(element.shadowRoot)
     }
   }

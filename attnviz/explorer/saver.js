@@ -117,10 +117,10 @@ export function render({model, view}) {
     ...[1, 2, 3, 4].map((n) => make('option', {value: n, textContent: `${n}×`, selected: n === 2})))
   let heard = null
   const said = async () => {  // the legend is made when it is needed
-    const legend = await new Promise((done) => {
-      heard = done
+    const legend = await new Promise((done, fail) => {
+      heard = {done, fail}
       model.send_msg('legend')
-      setTimeout(() => done([]), 5000)
+      setTimeout(() => fail(new Error('the legend did not come')), 20000)  // no picture without what its colours mean
     })
     const {paper, ink, muted, font, summary} = model
     return {paper, ink, muted, font, summary, legend}
@@ -153,7 +153,10 @@ export function render({model, view}) {
       ...(model.in_cell ? [] : [act('link', 'Copy link', copy), where]), told))
   model.on('msg:custom', (event) => {
     const {html, name, problem, legend} = event.data ?? event
-    if (legend) return heard?.(legend)
+    const waiting = heard
+    heard = null
+    if (legend) return waiting?.done(legend)
+    if (problem) waiting?.fail(new Error(problem))
     if (html) download(new Blob([html], {type: 'text/html'}), name)
     say(html ? 'The page is in your downloads.' : problem)
   })

@@ -69,7 +69,8 @@ class SentenceView(View):
         self._small: int | None = None  # the small matrix under the pointer
         self._kind = "query"
         self._chosen: list[int] = []  # rows or columns of what is shown
-        self._picked: set[int] = set()  # the tokens, or positions, that these are
+        self._picked: set[int] = set()  # the tokens that these are, or positions
+        self._by_position = False
         self._pair: Pair = (None, None)
         self._seen: tuple[int | None, ...] = ()  # what the pointer was last on
         scroll = _box("sentence-scroll", self._note, self._pane)
@@ -326,8 +327,10 @@ class SentenceView(View):
     def _mark_token(self) -> None:
         """Let the chosen token of the state be among what is selected."""
         token, kind = self.state.token, self.state.kind_here
+        if self._mean != self._by_position:  # a token's number is no position, nor the other way round
+            self._picked, self._by_position = set(), self._mean
         if self._mean:
-            self._picked = {position for position in self._picked if position < self.state.directory.num_tokens}
+            pass
         elif token is None or kind is None:
             self._picked = set()
         elif token not in self._picked or kind != self._kind:

@@ -10,11 +10,11 @@ from bokeh.util.browser import view
 
 from attnviz.errors import AttnvizError
 from attnviz.explorer.access import Admission, address, checked_prefix
-from attnviz.explorer.app import Explorer
 from attnviz.explorer.auth import sign_in
 from attnviz.explorer.folders import runs_in
 from attnviz.explorer.gate import guard
 from attnviz.explorer.library import open_runs
+from attnviz.explorer.new_page import Pages
 from attnviz.plots.raster import warm
 
 __all__ = ["serve"]
@@ -65,12 +65,12 @@ def serve(
         raise AttnvizError("Signing in takes a name and a password. Give both.")
     host = host.removeprefix("[").removesuffix("]")
     admission, below = Admission.of(host, origins, forwarded=forwarded), checked_prefix(prefix)
-    runs = list(open_runs(runs_in(paths)[0]).values())
+    runs = open_runs(runs_in(paths)[0])
     warm()
     pn.extension("tabulator")
     try:
         server = pn.io.server.get_server(
-            {"/": lambda: Explorer(runs)},
+            {"/": Pages(runs)},
             port=port,
             address=host,
             title="attnviz",

@@ -19,6 +19,7 @@ from attnviz.explorer.filters import ARRANGES, Filters
 from attnviz.explorer.guard import Guard, guarded
 from attnviz.explorer.image_choices import ImageChoices
 from attnviz.explorer.library import map_names, number, numbers
+from attnviz.explorer.run_changes import RunChanges
 from attnviz.explorer.url import fits, read_value
 from attnviz.plots.theme import THEMES
 from attnviz.store import RunDirectory
@@ -194,6 +195,8 @@ class State(Filters, ImageChoices):
         self._open_first()
         every = [name for name in self.param if name not in ("name", "problem", "hover")]
         self.param.watch(lambda *events: self.guard.changed(), every)
+        for follows in (self._follow_run, self._follow_token, self._follow_sequence):
+            self.guard.repeat(follows, follows)
         self.guard.raises = False
 
     @property
@@ -230,6 +233,7 @@ class State(Filters, ImageChoices):
                 self.problem = self._trouble = str(error) if expected else f"Run {run.name} cannot be shown."
             raise
         self._opened, self._trouble = self.run, problem
+        self.changes = RunChanges(run)
         with param.parameterized.batch_call_watchers(self):
             self.problem = problem
             self.token = self.hover = self.partner = None

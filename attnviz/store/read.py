@@ -4,8 +4,6 @@ Files are memory-mapped and read by row group (one per head). Tables are read on
 costs milliseconds and hundreds of them cost memory.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from attnviz.attention import weights
 from attnviz.errors import DatasetError, nearest
 from attnviz.store import layout
+from attnviz.store.edition import Edition, stamp_of
 from attnviz.store.manifest import Manifest, MapInfo, read_manifest, read_map_info
 from attnviz.store.older import lacking, with_token_texts
 from attnviz.store.points import Points, sequences_of
@@ -64,12 +63,18 @@ class RunDirectory:
         self.path = Path(path)
         if not self.path.exists():  # as after a replacement that was killed half way
             recover(self.path)
+        before = None if manifest else stamp_of(self.path / layout.MANIFEST_FILE)
         self.manifest: Manifest = manifest or read_manifest(self.path / layout.MANIFEST_FILE)
+        self._edition = Edition(self.path, self.manifest, before)
         self._points: dict[tuple[str, str], Points] = {}
 
     def __repr__(self) -> str:
         shape = f"{len(self.layers)} layers, {self.num_tokens:,} tokens of {self.num_sequences:,} sequences"
-        return f"<attnviz run {self.name}: {self.manifest.model.id}, {shape}, maps {', '.join(self.maps) or 'none'}>"
+        try:
+            maps = f"maps {', '.join(self.maps) or 'none'}"
+        except DatasetError:
+            maps = "replaced since, or damaged"
+        return f"<attnviz run {self.name}: {self.manifest.model.id}, {shape}, {maps}>"
 
     @property
     def name(self) -> str:
@@ -102,7 +107,13 @@ class RunDirectory:
     def maps(self) -> dict[str, MapInfo]:
         """The complete maps by name. Read anew at each call: maps are added to finished runs."""
         files = sorted((self.path / "maps").glob(f"*/{layout.MAP_FILE}"))
-        return {file.parent.name: read_map_info(file) for file in files}
+        maps = {file.parent.name: read_map_info(file) for file in files}
+        self.require_same()
+        return maps
+
+    def require_same(self) -> None:
+        """Make sure that the folder still holds the run that was opened. Raises ``DatasetError`` if it does not."""
+        self._edition.require()
 
     @cached_property
     def sequences(self) -> pd.DataFrame:
@@ -153,7 +164,7 @@ class RunDirectory:
         frames = []
         for layer in self.layers:
             path = layout.scores_file(self.path, name, layer)
-            with _reading(path):
+            with self._edition.reading(path):
                 frames.append(pq.read_table(path, partitioning=None).to_pandas().assign(layer=layer))
         scores: pd.DataFrame = pd.concat(frames).set_index(["layer", "head"])
         return scores
@@ -266,7 +277,7 @@ class RunDirectory:
     def image_png(self, sequence: int) -> bytes:
         """Return the picture of a sequence as the model saw it, as PNG bytes. Raises ``DatasetError`` if it is a text."""
         path = self.path / layout.IMAGES_FILE
-        with _reading(path):
+        with self._edition.reading(path):
             file = pq.ParquetFile(path, memory_map=True)
             group, row = divmod(sequence, file.metadata.row_group(0).num_rows)
             return bytes(file.read_row_group(group, ["image"])["image"][row]["bytes"].as_py())
@@ -275,7 +286,7 @@ class RunDirectory:
         path = layout.shard_file(self.path, layer, shard)
         first, last = [*self.manifest.shards, self.num_tokens][shard : shard + 2]
         _, rows = self._rows_of(layer, first, first, last)
-        with _reading(path):
+        with self._edition.reading(path):
             table = pq.ParquetFile(path, memory_map=True).read_row_group(head, columns)
             if table.num_rows != rows:
                 raise pa.ArrowInvalid(f"{table.num_rows:,} tokens where {rows:,} belong")
@@ -284,7 +295,7 @@ class RunDirectory:
     def _read_points(self, path: Path, columns: list[str], layer: int, head: int | None) -> FloatArray:
         """Read numbers of the points of a head, or of a layer."""
         heads = self.layers[layer].num_heads
-        with _reading(path):
+        with self._edition.reading(path):
             file = pq.ParquetFile(path, memory_map=True)
             table = file.read(columns) if head is None else file.read_row_group(head, columns)
             values = np.stack([column.to_numpy() for column in table.columns], axis=-1).astype(np.float32, copy=False)
@@ -310,12 +321,12 @@ class RunDirectory:
         path = layout.terms_file(self.path, layer.layer)
         if not path.is_file():
             return layer
-        with _reading(path):
+        with self._edition.reading(path):
             return replace(layer, terms=read_terms(path))
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.path / name
-        with _reading(path):
+        with self._edition.reading(path):
             table: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
         return table
 
@@ -369,19 +380,3 @@ def _vectors(column: pa.ChunkedArray, head_dim: int) -> FloatArray:
         column.drop_null().combine_chunks().flatten().to_numpy().reshape(-1, head_dim).astype(np.float32)
     )
     return vectors
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while reading ``path`` into one sentence that names it."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DatasetError(
-            f"{path} is missing from the run. Give its `attnviz run` command again to make it."
-        ) from error
-    except (pa.ArrowException, OSError, KeyError, IndexError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(
-            f"{path} is damaged or not from attnviz: {reason}. Delete it and give the run's command again."
-        ) from error

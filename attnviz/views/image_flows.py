@@ -6,7 +6,7 @@ gives to no key at all, because its layer has a sink.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -131,13 +131,12 @@ def read_image(run: RunDirectory, layer: int, head: int, sequence: int) -> Image
 
 def on_picture(run: RunDirectory, exchange: Exchange) -> ImageAttention:
     """Return where the queries and keys of an exchange lie in the picture of their sequence."""
-    clean = replace(exchange.attention, weights=np.nan_to_num(exchange.attention.weights))
     places, special = {}, {}
     for kind in KINDS:
         rows = run.tokens[[*COLUMNS, "is_special", "modality"]].iloc[exchange.tokens(kind)]
         places[kind] = rows[COLUMNS].fillna(-1).to_numpy(np.int16)
         special[kind] = (rows["is_special"] & (rows["modality"] == "image")).to_numpy(bool)
-    return ImageAttention(replace(exchange, attention=clean), places, special)
+    return ImageAttention(exchange, places, special)
 
 
 def heat_of(image: ImageAttention, kind: str, token: int | None = None) -> Heat:

@@ -100,7 +100,7 @@ def _thumbnail(run: RunDirectory, info: LayerInfo, head: int, points: Points, to
     chosen = None if picture is None else _chosen(run, points, token)
     if chosen is not None:
         queries, step = np.flatnonzero(points.query == chosen), 1
-    given = np.nan_to_num(weights(vectors.query[queries], vectors.key, info.of_head(head), queries=queries))
+    given = weights(vectors.query[queries], vectors.key, info.of_head(head), queries=queries)
     if picture is None:
         return Thumbnail(_frozen(average_down(given)), points, step=step)
     grid = picture.max(axis=0) + 1

@@ -67,9 +67,12 @@ def _hostile(path):
 
 
 @contextmanager
-def serving(runs, *, busy=False):
-    """Serve run directories in a process of its own, over a busy line or not; it must end without an error of ours."""
-    command = [sys.executable, "-c", BUSY + SERVE if busy else SERVE, *map(str, runs)]
+def serving(runs, *, busy=False, before="", fails=False):
+    """Serve run directories in a process of its own, over a busy line or not, after some code; it must end without our error.
+
+    Where it ``fails`` on purpose, it must end with one.
+    """
+    command = [sys.executable, "-c", before + (BUSY + SERVE if busy else SERVE), *map(str, runs)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         address = f"{process.stdout.readline().strip()}/"
@@ -79,7 +82,7 @@ def serving(runs, *, busy=False):
         process.terminate()
         _, errors = process.communicate(timeout=20)
     ours = str(Path(attnviz.__file__).parent / "explorer")
-    assert ours not in errors, errors  # tornado's own complaints about closed pages are no matter
+    assert (ours in errors) == fails, errors  # tornado's own complaints about closed pages are no matter
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,65 @@
+"""What the page says of itself: a fault with details to copy, and a run that was replaced."""
+
+import shutil
+
+from tests import fakes
+from tests.browser.conftest import serving
+
+PLANT = """
+import attnviz.explorer.model_view as model
+whole = model.lay_tiles
+def fail(run):
+    if model.planted: raise ValueError("planted <b>bold</b>")
+    return whole(run)
+model.lay_tiles, model.planted = fail, True
+import attnviz.explorer.headmap as head
+def point(*given, **named): raise KeyError("hover")
+head.describe_token = point
+"""
+
+
+def test_a_fault_is_a_sentence_with_details_to_copy_and_the_page_goes_on(shown, runs):
+    page = shown.page
+    with serving([runs["text"]], before=PLANT, fails=True) as address:
+        shown.open(f"{address}?view=model")
+        notice = page.locator(".notice")
+        notice.wait_for()
+        assert notice.count() == 1
+        assert shown.text(".notice p") == (
+            "Something went wrong in Model: ValueError: planted <b>bold</b>. "
+            "This is a fault of attnviz; the rest of the page goes on."
+        )
+        assert notice.locator("b").count() == 0
+        page.get_by_role("button", name="Copy details").click()
+        shown.assert_until(lambda: page.locator(".notice button").text_content(), lambda text: text != "Copy details")
+        if page.locator(".notice textarea").count():
+            copied = page.locator(".notice textarea").input_value()
+        else:
+            page.context.grant_permissions(["clipboard-read"])
+            copied = page.evaluate("navigator.clipboard.readText()")
+        assert "ValueError: planted <b>bold</b>" in copied
+        assert "run: text" in copied
+        page.keyboard.press("2")  # keys go on: One head
+        shown.assert_until(notice.count, lambda count: count == 0)
+        shown.painted("dots")
+        page.keyboard.press("3")
+        notice.wait_for()
+
+
+def test_a_run_that_was_replaced_is_told_and_loaded_again(shown, tmp_path):
+    page = shown.page
+    path = fakes.write_fake_run(tmp_path / "text", sequences=10)
+    with serving([path]) as address:
+        shown.open(address)
+        shown.painted("wall-image")
+        path.rename(tmp_path / "old")
+        shutil.copytree(fakes.write_fake_run(tmp_path / "new/text", sequences=14), path)
+        page.keyboard.press("7")
+        shown.assert_until(lambda: page.locator(".notice").all_text_contents(), bool)
+        assert "was replaced at" in shown.text(".notice p")
+        assert "10 sequences" in shown.text(".counts")
+        page.get_by_role("button", name="Reload").click()
+        shown.assert_until(
+            lambda: page.locator(".counts").all_text_contents(), lambda texts: "14 sequences" in str(texts)
+        )
+        assert page.locator(".notice").count() == 0
