@@ -95,7 +95,7 @@ def test_another_colouring_or_run_shows_everything_again_and_the_address_keeps_w
 
 
 def test_only_the_number_of_an_entry_gets_through(state):
-    legend = Legend(state.show_entry)
+    legend = Legend(state.guard(state.show_entry))
     for message in (-1, [256, False], ["1", False], [1], None, {"a": 1}):
         legend._handle_msg(message)
     assert state.hidden == ""

@@ -97,7 +97,7 @@ def test_a_run_that_is_gone_says_so_and_the_same_run_put_back_is_the_same(path, 
 def test_force_replaces_a_run_under_an_open_page(path, made, tmp_path):
     """The pipeline itself: with ``force``, over a run that a page shows."""
     pages = Pages(library.open_runs([path]))
-    explorer = pages()
+    explorer = pages.make()
     explorer.state.restore("?view=head&layer=0&token=5")
     summary = explorer._summary.object
     recipe = made["after recipe"]
@@ -107,7 +107,7 @@ def test_force_replaces_a_run_under_an_open_page(path, made, tmp_path):
     clock = time.strftime("%H:%M", time.localtime(path.stat().st_ctime))
     assert sentence == f"Run words was replaced at {clock}. Reload to see the new one."
     assert "was replaced since it was opened" in explorer.state.problem  # of what had to be read
-    after = pages()
+    after = pages.make()
     assert told(after) == []
     after.state.restore("?view=head&layer=0&token=5")
     assert after.state.problem == ""
@@ -129,7 +129,7 @@ def test_every_view_of_a_replaced_run_says_so_and_draws_nothing_mixed(path, made
 
 def test_a_map_that_is_added_is_told_and_there_on_the_next_page(path):
     pages = Pages(library.open_runs([path]))
-    explorer = pages()
+    explorer = pages.make()
     assert list(explorer.state.param.map.objects) == ["pca"]
     attnviz.open(path).project("pca_3d", method="pca", dims=3, workers=1)
     explorer.state.theme = "dark"
@@ -137,7 +137,7 @@ def test_a_map_that_is_added_is_told_and_there_on_the_next_page(path):
     assert explorer.state.problem == ""
     explorer.state.layer = 1  # and goes on
     assert explorer.state.problem == ""
-    assert list(pages().state.param.map.objects) == ["pca", "pca_3d"]
+    assert list(pages.make().state.param.map.objects) == ["pca", "pca_3d"]
     shutil.rmtree(path / "maps/pca")
     explorer.state.theme = "light"
     assert told(explorer) == ["Map pca_3d was added; Map pca was removed. Reload to see the run as it is now."]
@@ -164,14 +164,17 @@ def test_a_page_opens_though_one_of_its_runs_is_gone(path, made, tmp_path):
     other = shutil.copytree(made["after"], tmp_path / "other")
     pages = Pages(library.open_runs([path, other]))
     shutil.rmtree(path)
-    explorer = pages()
+    explorer = pages.make()
     assert list(explorer.state.param.run.objects) == ["words", "words (2)"]
     assert explorer.state.run == "words (2)"
     explorer.state.run = "words"
     assert "is no longer at" in explorer.state.problem
     shutil.rmtree(other)
-    shown = pages()  # nothing is left: a sentence, not a traceback
-    assert "is no longer at" in shown.select(pn.pane.HTML)[0].object
+    assert "is no longer at" in pages.make().state.problem  # nothing is left: a sentence, not a traceback
+
+
+def refuse(*given, **named):
+    raise DatasetError("There is nothing here. Make the run again.")
 
 
 def test_a_page_that_cannot_be_made_says_so(path, monkeypatch, caplog):
@@ -179,8 +182,11 @@ def test_a_page_that_cannot_be_made_says_so(path, monkeypatch, caplog):
         raise ValueError("planted")
 
     monkeypatch.setattr("attnviz.explorer.new_page.Explorer", fail)
-    shown = Pages(library.open_runs([path]))()
+    shown = Pages(library.open_runs([path])).make()
     ((text, does, details),) = shown.select(Notices)[0].notices
     assert text.startswith("Something went wrong in making the page: ValueError: planted.")
     assert (does, "planted" in details) == ("copy", True)
     assert caplog.records[-1].exc_info
+    monkeypatch.setattr("attnviz.explorer.new_page.Explorer", refuse)
+    shown = Pages(library.open_runs([path])).make()
+    assert "Make the run again." in shown.select(pn.pane.HTML)[0].object

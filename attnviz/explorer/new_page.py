@@ -18,12 +18,12 @@ __all__ = ["Pages"]
 
 
 class Pages:
-    """Makes a page each time it is called. ``runs`` are the runs by name; one that was replaced is opened anew."""
+    """The pages of a server. ``runs`` are the runs by name; one that was replaced is opened anew."""
 
     def __init__(self, runs: Mapping[str, RunDirectory]) -> None:
         self._runs = dict(runs)
 
-    def __call__(self) -> Explorer | pn.viewable.Viewable:
+    def make(self) -> Explorer | pn.viewable.Viewable:
         """Return a page."""
         self._runs = open_again(self._runs)
         try:

@@ -70,7 +70,7 @@ def serve(
     pn.extension("tabulator")
     try:
         server = pn.io.server.get_server(
-            {"/": Pages(runs)},
+            {"/": Pages(runs).make},  # Panel calls functions and methods
             port=port,
             address=host,
             title="attnviz",

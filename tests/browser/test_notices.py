@@ -54,7 +54,7 @@ def test_a_run_that_was_replaced_is_told_and_loaded_again(shown, tmp_path):
         shown.painted("wall-image")
         path.rename(tmp_path / "old")
         shutil.copytree(fakes.write_fake_run(tmp_path / "new/text", sequences=14), path)
-        page.keyboard.press("7")
+        page.keyboard.press("6")  # Sequences
         shown.assert_until(lambda: page.locator(".notice").all_text_contents(), bool)
         assert "was replaced at" in shown.text(".notice p")
         assert "10 sequences" in shown.text(".counts")
