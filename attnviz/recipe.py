@@ -38,7 +38,12 @@ __all__ = [
 Section = TypeVar("Section")
 
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}|://[^/\s]*:[^/\s]*@")
-_LATER = {"encoding": None, "delimiter": None, "background": "white"}  # keys of data that recipes did not always have
+_LATER = {
+    "encoding": None,
+    "delimiter": None,
+    "background": "white",
+    "classes": [],
+}  # keys of data that recipes did not always have
 _METHODS = ("pca", "umap", "attention")  # the maps of a recipe that names none
 
 
@@ -49,6 +54,7 @@ class DataSpec(DataOptions):
     source: str | Source | tuple[str | Source, ...] = (
         ""  # a path, builtin:NAME, hub:NAME, or several, each with its part
     )
+    classes: tuple[str, ...] = ()  # columns whose whole numbers are names of classes, and no scale
     max_tokens: int | None = None  # a uniform sample of sequences with about so many tokens in all
     max_length: int | None = None  # tokens of one sequence; longer ones are cut, and counted
 

@@ -30,14 +30,18 @@ def write_fake_run(
     image: bool = False,
     maps: tuple[str, ...] = ("pca", "umap", "umap_3d"),
     seed: int = 0,
+    label: pa.Array | None = None,
 ) -> Path:
-    """Write a complete run; sequences have 5 to 14 tokens, or a class token and 4 × 4 patches."""
+    """Write a complete run; sequences have 5 to 14 tokens, or a class token and 4 × 4 patches, and a ``label`` of three."""
     rng = np.random.default_rng(seed)
     lengths = np.full(sequences, 17) if image else rng.integers(5, 15, sequences)
     tokens = _image_tokens(lengths) if image else _text_tokens(lengths, rng)
     total = int(lengths.sum())
     first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    write.write_table(path / layout.SEQUENCES_FILE, _sequences(lengths, first, tokens["text"], image))
+    table = _sequences(lengths, first, tokens["text"], image)
+    if label is not None:
+        table = table.set_column(table.num_columns - 1, "label", label)
+    write.write_table(path / layout.SEQUENCES_FILE, table)
     write.write_table(path / layout.TOKENS_FILE, pa.table(tokens, schema=schema.TOKENS))
     if image:
         write.write_table(path / layout.IMAGES_FILE, _images(sequences, rng), row_group_size=5)

@@ -38,7 +38,7 @@ def distance(colors, ground):
 
 def shades(theme):
     """The palette and "other", and the queries and the keys that are drawn in them."""
-    categories = (*(Category(f"{i}", 1) for i in range(12)), Category("other", 1, fallback=True))
+    categories = (*(Category(f"{i}", 1) for i in range(12)), Category("other", 1, fallback="other"))
     table = color_table(Coloring("x", np.zeros((1, 2), np.uint8), categories), theme)
     return {
         "both": [*theme.palette, theme.other],
@@ -79,6 +79,22 @@ def test_heads_have_colours_that_stay_apart(theme):
         assert nearest(colors[:count]) >= least
     assert distance(colors, theme.surface) >= 4
     assert min(Color(color).contrast(ink_on(theme, color)) for color in colors) >= 3.8
+
+
+@THEMES
+def test_many_classes_have_colours_and_no_value_is_neither_other_nor_the_surface(theme):
+    categories = [Category(f"{i}", 1) for i in range(64)]
+    categories += [Category("other", 1, fallback="other"), Category("no value", 1, fallback="missing")]
+    table = color_table(Coloring("x", np.zeros((1, 2), np.uint8), tuple(categories)), theme)
+    for kind in (0, 1):
+        *colors, other, missing = (hex_color(rgb) for rgb in table[kind::2])
+        assert len(set(colors)) == 64
+        assert nearest(colors[:30]) >= 4.3
+        assert nearest(colors) >= (2, 3.4)[kind]
+        assert distance([missing], other) >= 9
+        assert distance([missing], theme.surface) >= 5
+        assert distance(colors[:12], missing) >= 7
+    assert distance([theme.missing], theme.other) >= 11
 
 
 @THEMES

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tests.fakes import write_fake_run, write_fake_streams
@@ -29,7 +30,6 @@ from attnviz.views import (
     inside_outline,
     read_exchange,
     read_traits,
-    selection,
     selection_table,
 )
 
@@ -112,13 +112,13 @@ def test_traits_count_the_selected_against_the_others(run):
     assert np.isinf(alone["lift"]).all()
 
 
-def test_a_column_of_many_numbers_becomes_ranges_and_gaps_are_named(run, monkeypatch):
-    run.sequences["label"] = pd.Series(np.arange(run.num_sequences) * 1.5).where(lambda column: column > 0)
-    monkeypatch.setattr(selection, "MOST_VALUES", 6)
+def test_a_column_of_many_numbers_becomes_ranges_and_gaps_are_named(tmp_path):
+    numbers = [None, *(1.5 * number for number in range(1, 20))]
+    run = RunDirectory(write_fake_run(tmp_path / "numbers", sequences=20, label=pa.array(numbers)))
     trait = read_traits(run)[2]
-    assert (len(trait.names), trait.names[0]) == (5, "(1.499, 4.5]")
+    assert trait.names == ("1.5 – 6", "7.5 – 10.5", "12 – 16.5", "18 – 22.5", "24 – 28.5")
     found = trait.against_rest(np.arange(run.bounds[1] + 1), np.arange(run.num_tokens))
-    assert found["name"].tolist() == ["no value", "(1.499, 4.5]"]
+    assert found["name"].tolist() == ["no value", "1.5 – 6"]
     assert found["count"].tolist() == [run.bounds[1], 1]
 
 

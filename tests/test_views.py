@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from attnviz.errors import DatasetError
@@ -96,12 +97,12 @@ def test_every_coloring_codes_every_point_and_counts_every_token(run, pictures):
 
 
 def test_many_categories_keep_the_most_frequent_and_count_the_rest():
-    values = pd.Series([f"c{i:02d}" for i in range(30) for _ in range(30 - i)] + [None] * 3)
+    values = pd.Series([f"c{i:02d}" for i in range(80) for _ in range(80 - i)] + [None] * 3)
     made = _categorical("topic", values)
     assert [category.label for category in made.categories[:MOST]] == [f"c{i:02d}" for i in range(MOST)]
-    assert made.categories[MOST].label == "other (18 values)"
-    assert made.categories[MOST].tokens == sum(30 - i for i in range(MOST, 30))
-    assert made.categories[MOST + 1].tokens == 3
+    assert (made.categories[MOST].label, made.categories[MOST].fallback) == ("other (16 values)", "other")
+    assert made.categories[MOST].tokens == sum(80 - i for i in range(MOST, 80))
+    assert (made.categories[MOST + 1].tokens, made.categories[MOST + 1].fallback) == (3, "missing")
 
 
 def test_position_modulo_five_says_what_it_says(run):
@@ -146,13 +147,10 @@ def test_a_map_that_does_not_know_what_it_keeps_is_grey(tmp_path):
     assert not set(KEPT) & set(colorings(old))
 
 
-def test_missing_numbers_have_a_code_of_their_own(pictures, monkeypatch):
-    sizes = pd.Series(np.arange(pictures.num_sequences, dtype=float), name="size")
-    sizes.iloc[0] = np.nan
-    monkeypatch.setattr(pictures, "sequences", pictures.sequences.assign(size=sizes))
-    monkeypatch.setattr("attnviz.views.coloring.colorings", lambda run: {"data:size": "size"})
-    monkeypatch.setattr("attnviz.views.coloring.MOST", 3)
-    made = color_points(pictures, "data:size", heads=())
+def test_missing_numbers_have_a_code_of_their_own(tmp_path):
+    sizes = pa.array([None, *np.arange(15.0)])
+    pictures = RunDirectory(write_fake_run(tmp_path / "sizes", image=True, sequences=16, label=sizes))
+    made = color_points(pictures, "data:label", heads=())
     assert made.tally(np.ones((1, 2 * pictures.num_tokens), bool))[-1] == 17
     assert set(made.codes[0, :17]) == {200}
 

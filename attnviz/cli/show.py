@@ -142,6 +142,8 @@ def description(given: dict[str, Any]) -> None:
     console.print(
         f"data       {given['sequences']:,} sequences, {given['tokens']:,} tokens; columns: {_names(given['attributes'])}"
     )
+    if given["as_text"]:
+        console.print("as text    " + escape(", ".join(f"{name}: {why}" for name, why in given["as_text"].items())))
     rows(given)
     if given["lacks"]:
         console.print("lacks      " + escape(given["lacks"]))

@@ -7,7 +7,7 @@ from attnviz.explorer.guard import Guard
 __all__ = ["ARRANGES", "SCENE", "Filters"]
 
 SCENE = (
-    *("color", "kinds", "search", "how", "where", "case"),
+    *("color", "as_classes", "kinds", "search", "how", "where", "case"),
     *("hide_special", "hide_punctuation", "hide_first", "hidden"),
 )
 """What decides which points are shown, and in which colours: the parameters that ``make_scene`` reads."""
@@ -37,6 +37,11 @@ class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no 
         default=False,
         label="Hide first position",
         doc="Leave out the first token of each sequence, on which many heads put what they have no use for.",
+    )
+    as_classes = param.Boolean(
+        default=False,
+        label="Numbers are classes",
+        doc="Take the whole numbers of this column as names of classes, each with a colour of its own, and not as a scale.",
     )
     hidden = param.String(
         default="", regex=r"^(\d{1,3}(,\d{1,3})*)?$", doc="Numbers of the legend's entries that are left out"
@@ -71,7 +76,7 @@ class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no 
     near_zoom = param.Number(default=1.0, bounds=(1.0, 1000.0))
 
     FILTERS = (
-        *("how", "where", "hide_punctuation", "hide_first", "hidden"),
+        *("how", "where", "hide_punctuation", "hide_first", "as_classes", "hidden"),
         *ARRANGES,
         *("find", "local", "near_x", "near_y", "near_zoom"),
     )
@@ -83,7 +88,7 @@ class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no 
     def __init__(self) -> None:
         self.arrival: tuple[float, float, float, float] | None = None  # which part of a head to show when it is opened
         super().__init__()
-        self.param.watch(self.guard(lambda *events: self.param.update(hidden="")), ["run", "color"])
+        self.param.watch(self.guard(lambda *events: self.param.update(hidden="")), ["run", "color", "as_classes"])
         self.param.watch(self.guard(lambda *events: self.param.update(least=None, most=None)), ["run", "order"])
 
     @property

@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 import panel as pn
 from numpy.typing import NDArray
 
@@ -53,14 +52,14 @@ def sequences_to_show(state: State) -> NDArray[np.int64]:
         name = label_column(run)
         if name is None:
             raise DatasetError(f"The images of run {run.name} have no label.")
-        codes, _ = pd.factorize(run.sequences[name])
+        codes = run.columns[name].codes
         kept = codes[images] == codes[min(state.sequence, len(codes) - 1)]
     return images[kept]
 
 
 def label_column(run: RunDirectory) -> str | None:
     """Return the user's column that names an image best: the first one."""
-    return next(iter(run.manifest.attributes), None)
+    return next(iter(run.columns), None)
 
 
 class ImageGrid:
@@ -188,12 +187,13 @@ class ImageGrid:
     def _names(self) -> list[str]:
         """Return the number of each image with its label, or with its reference where there is none."""
         run = self.state.directory
-        column = label_column(run) or "reference"
-        values = run.sequences[column].to_numpy()
-        named = [values[heat.sequence] for heat in self._heats]
+        label = label_column(run)
+        names = run.sequences["reference"] if label is None else run.columns[label].texts
+        named = [names[heat.sequence] for heat in self._heats]
+        texts = [str(name) if label is None else name.as_py() for name in named]
         return [
-            f"{heat.sequence}" if pd.isna(name) else f"{heat.sequence} · {name}"
-            for heat, name in zip(self._heats, named, strict=True)
+            f"{heat.sequence}" if text is None else f"{heat.sequence} · {text}"
+            for heat, text in zip(self._heats, texts, strict=True)
         ]
 
     def _under(self, x: float, y: float) -> int | None:

@@ -66,7 +66,8 @@ class ImageView(View):
         if state.image_form == "grid" or state.sequence >= run.num_sequences:
             return title, ""
         name = label_column(run)
-        label = "" if name is None else f", {name} {run.sequences[name].to_numpy()[state.sequence]}"
+        value = None if name is None else run.columns[name].texts[state.sequence].as_py()
+        label = "" if value is None else f", {name} {value}"
         return title, show_text(f"Image of sequence {state.sequence}{label}", longest=80)
 
     def summary(self) -> str:

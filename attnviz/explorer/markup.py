@@ -180,12 +180,11 @@ def _split(scene: Scene, number: int) -> str:
 def _scale(scene: Scene) -> str:
     made = scene.coloring
     colors = ",".join(scale_colors(scene.theme, 13, signed=made.signed))
-    digits = 0 if float(made.low).is_integer() and float(made.high).is_integer() else 2
-    low, high = (f"{value:,.{digits}f}".replace("-", "−") for value in (made.low, made.high))
+    low, high = map(escape, made.ends)
     title = "0" if made.signed else f"{made.title}, {made.note}" if made.note else made.title
     without = int(scene.tally()[-1])
-    swatch = f'style="background:{scene.theme.other}"'
-    missing = _switch(scene, BINS, swatch, "no value", without) if without else ""
+    swatch = f'style="background:{scene.theme.missing}"'
+    missing = _switch(scene, BINS, swatch, made.without, without) if without else ""
     return (
         f'<div class="scale"><i style="background:linear-gradient(90deg,{colors})"></i>'
         f"<span>≤ {low}</span><span>{escape(title)}</span><span>≥ {high}</span></div>{missing}{_kinds()}"

@@ -14,7 +14,7 @@ from attnviz.plots.raster import Layer
 from attnviz.plots.theme import THEMES, Theme, color_table
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray
-from attnviz.views import Coloring, find_first, match_tokens
+from attnviz.views import Coloring, as_classes, find_first, match_tokens
 
 __all__ = ["Scene", "make_scene"]
 
@@ -112,7 +112,8 @@ class Scene:
 def make_scene(state: State, heads: tuple[tuple[int, int], ...], map_name: str | None = None) -> Scene:
     """Return the scene of some heads, at least one (their order is that of the tiles), on the state's map or another."""
     run, theme = state.directory, THEMES[state.theme]
-    coloring = library.coloring(run, state.color, heads, map_name or state.map)
+    classes = as_classes(run, state.color) if state.as_classes else None
+    coloring = library.coloring(run, classes or state.color, heads, map_name or state.map)
     tokens = _unmasked(state)
     kinds = [state.kinds in ("both", kind) for kind in ("query", "key")]
     present = library.present(run)

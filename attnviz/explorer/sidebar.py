@@ -13,7 +13,7 @@ from attnviz.explorer.scene import make_scene
 from attnviz.explorer.searching import SearchBox
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
-from attnviz.views import in_rows
+from attnviz.views import as_classes, in_rows
 
 __all__ = ["Sidebar"]
 
@@ -31,6 +31,7 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self.state = state
         self._method = _html("quiet")
         self._legend = Legend(state.guard(state.show_entry))
+        self._as_classes = tick(state, "as_classes")
         self._search = SearchBox(state)
         self._angles = _group(
             field(pn.widgets.IntSlider, state, "azimuth"), field(pn.widgets.IntSlider, state, "elevation")
@@ -55,7 +56,7 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         return [
             _group(field(pn.widgets.Select, state, "run")),
             _group(field(pn.widgets.Select, state, "map"), self._method, self._angles, tick(state, "alike")),
-            _group(field(pn.widgets.Select, state, "color"), self._legend),
+            _group(field(pn.widgets.Select, state, "color"), self._as_classes, self._legend),
             self._search.__panel__(),
             _group(segments(state, "kinds"), *[tick(state, name) for name in MASKS]),
             self._heads,
@@ -66,6 +67,7 @@ class Sidebar(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         info = state.directory.maps.get(state.map) if state.map else None
         self._method.object = markup.map_line(info)
         self._angles.visible = info is not None and info.spec.dims == 3
+        self._as_classes.visible = as_classes(state.directory, state.color) is not None
         if info is None:
             self._legend.html = ""
             return

@@ -32,12 +32,11 @@ def scene_swatches(scene: Scene) -> list[Swatch]:
     counted = scene.tally().tolist()
     kinds_apart = Swatch("Queries are lighter, keys darker; counts are tokens")
     if not coloring.categories:
-        digits = 0 if float(coloring.low).is_integer() and float(coloring.high).is_integer() else 2
-        low, high = (f"{value:,.{digits}f}".replace("-", "−") for value in (coloring.low, coloring.high))
+        low, high = coloring.ends
         note = f" ({coloring.note})" if coloring.note else ""
         label = f"{show_text(coloring.title, longest=40)}{note}, from ≤ {low} to ≥ {high}"
         scale = Swatch(label, tuple(scale_colors(theme, SHADES, signed=coloring.signed)))
-        missing = [Swatch("no value", (theme.other,), counted[-1])] if counted[-1] else []
+        missing = [Swatch(coloring.without, (theme.missing,), counted[-1])] if counted[-1] else []
         return [scale, *missing, kinds_apart]
     entries = [
         Swatch(

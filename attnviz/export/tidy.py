@@ -1,16 +1,17 @@
 """A map as a tidy table, head by head: what every target writes.
 
 A row is a point that a head has: a token of another stream has no query there, or no key, and no row. The columns are the same
-for every run, those that speak of streams too: who joins runs of several models need not know which has them.
+for every run, those that speak of streams too: who joins runs of several models need not know which has them. The user's own
+columns follow, as they are stored; one that has the name of one of ours has as many underscores behind it as make it free.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from attnviz.errors import DatasetError
+from attnviz.inputs.columns import free_name
 from attnviz.store import RunDirectory
 from attnviz.types import LayerInfo
 
@@ -40,7 +41,9 @@ def _head_table(run: RunDirectory, name: str, info: LayerInfo, head: int) -> pa.
     frame.insert(2, "layer_label", info.label)  # "3", or "cross 2" where the model has several stacks
     frame.insert(3, "head", head)
     frame["norm"] = np.concatenate([vectors.query_norm, vectors.key_norm])
-    attributes = run.sequences[list(run.manifest.attributes)]
-    attributes = attributes.rename(columns={column: f"{column}_" for column in attributes if column in frame})
-    frame = pd.concat([frame, attributes.iloc[frame["sequence_id"]].reset_index(drop=True)], axis=1)
-    return pa.Table.from_pandas(frame, preserve_index=False)
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata()
+    sequences = table["sequence_id"].combine_chunks()
+    for column in run.columns.values():
+        name_here = free_name(column.name, frame.columns, {*run.columns, *table.column_names})
+        table = table.append_column(name_here, column.values.take(sequences))
+    return table

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attnviz.errors import InputError
+from attnviz.inputs.cells import rows_of
 from attnviz.inputs.columns import choose, to_record
 from attnviz.inputs.rows import DataOptions, Indexes, Rows, Skip
 from attnviz.types import Record
@@ -41,7 +42,7 @@ def read_parquet(location: str, options: DataOptions, seed: int) -> Rows:
     columns = choose(str(path), schema.names, options, images=images)
 
     def take(indexes: Indexes) -> Iterator[Record | Skip]:
-        for index, row in _chosen(path, indexes):
+        for index, row in _chosen(path, indexes, columns.shown):
             yield to_record(f"{path.name}:{index}", row, columns)
 
     return Rows(count, take)
@@ -51,13 +52,13 @@ def _is_picture(kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}
 
 
-def _chosen(path: Path, indexes: Indexes) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield number and columns of each chosen row."""
+def _chosen(path: Path, indexes: Indexes, shown: tuple[str | None, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield number and columns of each chosen row, those not shown with the types that the file gives them."""
     with pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         for group, (first, end) in enumerate(pairwise(bounds.tolist())):
             here = indexes[np.searchsorted(indexes, first) : np.searchsorted(indexes, end)]
             if len(here):
-                rows = file.read_row_group(group).take(here - first).to_pylist()
+                rows = rows_of(file.read_row_group(group), here - first, shown)
                 yield from zip(here.tolist(), rows, strict=True)

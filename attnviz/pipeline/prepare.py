@@ -8,9 +8,8 @@ used is skipped and counted, the first like any other; the run is refused only i
 import io
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from operator import attrgetter
 from typing import Any
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from attnviz import schema
 from attnviz.capturing import LONG
-from attnviz.errors import CaptureError, InputError, require
+from attnviz.errors import CaptureError, InputError, nearest, require
 from attnviz.inputs import Skip, draw, nothing_usable
 from attnviz.models import LoadedModel
 from attnviz.recipe import Recipe
@@ -103,6 +102,7 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
     sequences = drawn.collect(use, lambda: held.room(drawn.rows))
     if not sequences:
         raise InputError(f"{nothing_usable(drawn)} Check the column, the model and the limits.")
+    _require_columns(recipe.data.classes, (sequence.record for sequence in sequences))
     return Prepared(
         tuple(sequences),
         dict(drawn.skipped),
@@ -111,6 +111,16 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
         examples=dict(drawn.examples),
         notes=(*drawn.notes(), *_notes(sequences)),
     )
+
+
+def _require_columns(wanted: Sequence[str], records: Iterable[Record]) -> None:
+    """Make sure that columns are there which the recipe speaks of."""
+    known = dict.fromkeys(name for record in records for name in record.attributes)
+    for name in wanted:
+        if name not in known:
+            raise InputError(
+                f"data.classes names the column {name!r}, which the data does not have: {nearest(name, known)}"
+            )
 
 
 def _notes(sequences: Sequence[TokenSequence]) -> Iterator[str]:
@@ -209,8 +219,8 @@ def select_layers(layers: Sequence[LayerInfo], wanted: int | tuple[int, ...] | N
     return tuple(by_number[number] for number in sorted(chosen))
 
 
-def sequence_table(prepared: Prepared) -> pa.Table:
-    """Return ``sequences.parquet``: the text or file of each sequence, then the user's own columns."""
+def sequence_table(prepared: Prepared, own: Mapping[str, pa.Array]) -> pa.Table:
+    """Return ``sequences.parquet``: the text or file of each sequence, then the user's ``own`` columns."""
     records = [sequence.record for sequence in prepared.sequences]
     table = pa.table(
         {
@@ -223,9 +233,8 @@ def sequence_table(prepared: Prepared) -> pa.Table:
         },
         schema=schema.SEQUENCES,
     )
-    names = dict.fromkeys(name for record in records for name in record.attributes)
-    for name in names:
-        table = table.append_column(name, _column([record.attributes.get(name) for record in records]))
+    for name, column in own.items():
+        table = table.append_column(name, column)
     return table
 
 
@@ -310,15 +319,3 @@ def image_tables(prepared: Prepared, model: LoadedModel, rows: int) -> Iterator[
             image = {"bytes": buffer.getvalue(), "path": sequence.record.reference}
             piece.append({"sequence_id": first + offset, "image": image})
         yield pa.Table.from_pylist(piece, schema=schema.IMAGES)
-
-
-def _column(values: list[Any]) -> pa.Array:
-    """Keep a user's column as it came; values of mixed types become text, which loses nothing that can be shown."""
-    kinds = {type(value) for value in values if value is not None}
-    for wanted in (None, pa.uint64()) if kinds == {int} else (None,):
-        try:
-            if kinds != {date, datetime}:  # Arrow would drop the times
-                return pa.array(values, wanted, from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-            continue
-    return pa.array([None if value is None else str(value) for value in values])

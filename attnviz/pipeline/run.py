@@ -7,7 +7,7 @@ differ.
 
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from attnviz.capturing import check, inspect, require_exact
 from attnviz.errors import DatasetError
 from attnviz.maps import choose_device
 from attnviz.models import LoadedModel, load
+from attnviz.pipeline.attributes import attribute_columns
 from attnviz.pipeline.placing import head_table, make_maps
 from attnviz.pipeline.prepare import (
     Prepared,
@@ -128,7 +129,8 @@ def write_run(
     with timed(seconds, "capture"):
         if not (out / layout.RECIPE_FILE).is_file():
             write.write_text(out / layout.RECIPE_FILE, to_toml(recipe))
-        attributes = _write_tables(out, prepared, model)
+        own, as_text = attribute_columns([sequence.record for sequence in prepared.sequences])
+        _write_tables(out, prepared, model, own)
         shards = capture_shards(out, model, prepared, layers=layers, kept=kept, spec=recipe.capture, progress=progress)
     manifest = Manifest(
         name=recipe.name,
@@ -141,7 +143,9 @@ def write_run(
         seed=recipe.seed,
         dtype=recipe.capture.dtype,
         normalize={"translate": recipe.normalize.translate, "scale": recipe.normalize.scale},
-        attributes=attributes,
+        attributes=tuple(own),
+        classes=recipe.data.classes,
+        as_text=as_text,
         skipped=prepared.skipped,
         examples=prepared.examples,
         shortened=prepared.shortened,
@@ -160,9 +164,9 @@ def write_run(
     write.write_text(out / layout.MANIFEST_FILE, to_json(manifest))
 
 
-def _write_tables(out: Path, prepared: Prepared, model: Any) -> tuple[str, ...]:
-    """Write the tables of sequences, tokens and pictures; return the names of the user's own columns."""
-    sequences, tokens = sequence_table(prepared), token_table(prepared)
+def _write_tables(out: Path, prepared: Prepared, model: Any, own: Mapping[str, pa.Array]) -> None:
+    """Write the tables of sequences, with the user's ``own`` columns, of tokens and of pictures."""
+    sequences, tokens = sequence_table(prepared, own), token_table(prepared)
     _require_unchanged(out, _before(out, layout.TOKENS_FILE), tokens)
     write.write_table(out / layout.SEQUENCES_FILE, sequences)
     write.write_table(out / layout.TOKENS_FILE, tokens)
@@ -172,7 +176,6 @@ def _write_tables(out: Path, prepared: Prepared, model: Any) -> tuple[str, ...]:
             for number, table in enumerate(image_tables(prepared, model, _IMAGE_ROWS)):
                 _require_unchanged(out, before, table, number)
                 writer.write_table(table, row_group_size=_IMAGE_ROWS)
-    return tuple(sequences.column_names[len(schema.SEQUENCES) :])
 
 
 def _before(out: Path, name: str) -> pq.ParquetFile | None:

@@ -18,7 +18,9 @@ dark   12    8.0             7.4             7.6
 ====== ===== =============== =============== ============
 
 Their order keeps the mean of the first few grey, as a pixel of many points should be. Of 32 heads two may be as near as 5.4, of
-64 as 4.3: from about 20 on, colours help and the numbers tell.
+64 as 4.3: from about 20 on, colours help and the numbers tell. More than 12 classes take the colours of heads, up to 64, with a
+smaller difference of query and key, so that two of 30 are no nearer than 4.4 (of 64: 2.0 among queries, 3.5 among keys); the
+legend's switches tell what the eye cannot. "Other" and "no value" are 11 and more apart (2026-11-28).
 """
 
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from bokeh.palettes import Viridis256
 
 from attnviz.types import FloatArray
 from attnviz.views import Coloring
-from attnviz.views.coloring import BINS
+from attnviz.views.coloring import BINS, FEW
 
 __all__ = [
     "DARK",
@@ -63,7 +65,8 @@ class Theme:
     accent: str
     query: str
     key: str
-    other: str
+    other: str  # categories without a colour of their own
+    missing: str  # no value: nearer to the surface than anything that has one
     palette: tuple[str, ...]
     signed: tuple[str, str, str]  # least, 0, most: 0 is seen on the surface, and is no "other"
     scale: tuple[int, int]  # which part of Viridis stands out against the surface
@@ -82,6 +85,7 @@ LIGHT = Theme(
     query="#3a62e0",
     key="#ee7d1b",
     other="#aeb4bf",
+    missing="#e6dec8",
     palette=(
         "#2f85eb",
         "#e57519",
@@ -112,6 +116,7 @@ DARK = Theme(
     query="#6f94ff",
     key="#ff9d45",
     other="#667085",
+    missing="#453b44",
     palette=(
         "#45a1fe",
         "#ee8f10",
@@ -155,16 +160,20 @@ def color_table(coloring: Coloring, theme: Theme) -> FloatArray:
     if coloring.categories:
         middle = _rgb([category_color(coloring, i, theme) for i in range(len(coloring.categories))])
     else:
-        middle = _rgb([*scale_colors(theme, BINS, signed=coloring.signed), theme.other])
+        middle = _rgb([*scale_colors(theme, BINS, signed=coloring.signed), theme.missing])
+    tint = 0.22 if len(coloring.categories) <= FEW + 2 else 0.12  # with "other" and "no value"
     table = np.empty((2 * len(middle), 3), np.float32)
-    table[0::2] = middle + (1 - middle) * 0.22
-    table[1::2] = middle * 0.80
+    table[0::2] = middle + (1 - middle) * tint
+    table[1::2] = middle * (0.98 - 0.8 * tint)
     return table
 
 
 def category_color(coloring: Coloring, number: int, theme: Theme) -> str:
     """Return the colour of a category."""
-    return theme.other if coloring.categories[number].fallback else theme.palette[number]
+    fallback = coloring.categories[number].fallback
+    if fallback:
+        return theme.missing if fallback == "missing" else theme.other
+    return head_colors(theme, number + 1)[number]
 
 
 def scale_colors(theme: Theme, count: int, *, signed: bool = False) -> list[str]:

@@ -33,6 +33,8 @@ class Manifest:
     dtype: str = "float16"
     normalize: Mapping[str, Any] = field(default_factory=dict)
     attributes: tuple[str, ...] = ()  # the user's columns of sequences.parquet
+    classes: tuple[str, ...] = ()  # those whose numbers are names of classes
+    as_text: Mapping[str, str] = field(default_factory=dict)  # those that were no text and are now: why
     skipped: Mapping[str, int] = field(default_factory=dict)  # reason: how many rows could not be used
     examples: Mapping[str, str] = field(default_factory=dict)  # reason: the first such row, in words
     shortened: int = 0  # sequences that were cut to the longest length
@@ -93,6 +95,7 @@ def read_manifest(path: Path) -> Manifest:
             "shards": tuple(given["shards"]),
             "attributes": tuple(given["attributes"]),
             "notes": tuple(given.get("notes", ())),
+            "classes": tuple(given.get("classes", ())),
         }
         given |= _parted(given.get("skipped", {}))
         return Manifest(**given)

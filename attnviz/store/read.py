@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from attnviz.attention import weights
 from attnviz.errors import DatasetError, nearest
 from attnviz.store import layout
+from attnviz.store.columns import Column, to_frame
 from attnviz.store.edition import Edition, stamp_of
 from attnviz.store.manifest import Manifest, MapInfo, read_manifest, read_map_info
 from attnviz.store.older import lacking, with_token_texts
@@ -117,8 +118,17 @@ class RunDirectory:
 
     @cached_property
     def sequences(self) -> pd.DataFrame:
-        """One row per sequence, indexed by sequence_id; the user's own columns are ``manifest.attributes``."""
-        return self._table(layout.SEQUENCES_FILE).set_index("sequence_id")
+        """One row per sequence, indexed by sequence_id; the user's own columns are ``manifest.attributes``.
+
+        Whole numbers with gaps are of pandas' nullable types, nested values of those of Arrow: nothing is rounded.
+        """
+        return to_frame(self._stored).set_index("sequence_id")
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """The user's own columns by name, as they are stored."""
+        with self._edition.reading(self.path / layout.SEQUENCES_FILE):
+            return {name: Column(name, self._stored[name]) for name in self.manifest.attributes}
 
     @cached_property
     def tokens(self) -> pd.DataFrame:
@@ -323,6 +333,12 @@ class RunDirectory:
             return layer
         with self._edition.reading(path):
             return replace(layer, terms=read_terms(path))
+
+    @cached_property
+    def _stored(self) -> pa.Table:
+        path = self.path / layout.SEQUENCES_FILE
+        with self._edition.reading(path):
+            return pq.read_table(path, partitioning=None)
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.path / name

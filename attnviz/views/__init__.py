@@ -6,7 +6,7 @@ arrays or a small frame. Text is returned as it came from the user's data; whoev
 
 from attnviz.views.aggregate import POSITIONS, PositionMean, mean_by_position
 from attnviz.views.changes import head_changes, what_differs
-from attnviz.views.coloring import KEPT, Category, Coloring, color_points, colorings
+from attnviz.views.coloring import KEPT, Category, Coloring, as_classes, color_points, colorings
 from attnviz.views.describe import (
     describe_absence,
     describe_token,
@@ -78,6 +78,7 @@ __all__ = [
     "Vocabulary",
     "Wall",
     "arrange",
+    "as_classes",
     "chosen_links",
     "color_points",
     "colorings",

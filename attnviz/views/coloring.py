@@ -1,29 +1,38 @@
 """What a point's colour says: one code per point, with a legend that counts.
 
 A code is ``2 * bin + kind`` (kind 0 = query, 1 = key), so a lookup table of at most 256 colours paints a whole wall and the
-two kinds stay apart under every colouring. Numbers fall into 100 bins; of more than twelve categories the most frequent
-twelve keep a colour and the rest is "other". Adding a colouring is a function and a line in ``TEXT`` or ``IMAGE``, or in
+two kinds stay apart under every colouring. Numbers fall into 100 bins, and so do dates, durations and decimals. Of categories
+the 64 most frequent keep a colour, as many as ``plots.theme`` has, and the rest is "other". A column of more than twelve whole
+numbers is a scale, unless it is said to be of classes. Adding a colouring is a function and a line in ``TEXT`` or ``IMAGE``, or in
 ``PARTS`` if it is of use only where tokens differ in it; those of ``KEPT`` say how far to trust each point of a map.
 """
 
+import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import floor, isfinite, log10
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from attnviz.store import RunDirectory
+from attnviz.store import Column, RunDirectory
 from attnviz.types import FloatArray
 from attnviz.views.dimension import dimension_limit, dimension_title, dimension_values
 
-__all__ = ["BINS", "KEPT", "MOST", "Category", "Coloring", "color_points", "colorings"]
+__all__ = ["BINS", "FEW", "KEPT", "MOST", "Category", "Coloring", "as_classes", "color_points", "colorings"]
 
 Table = dict[str, tuple[str, Callable[[RunDirectory], "pd.Series"]]]
 
 BINS = 100
-MOST = 12
+EDGES = (0.005, 0.995)  # of all values: what lies beyond has the colour of the end
+WHOLE, NUMBER = re.compile(r"-?[0-9]+"), re.compile(r"-?([0-9]+(\.[0-9]*)?(e[-+]?[0-9]+)?|inf)|nan")
+FEW = 12  # different numbers: more are a scale
+MOST = 64  # categories that have a colour
 ATTRIBUTE = "data:"  # before the name of a user's column, so that a column named "norm" is no trouble
+CLASSES = "class:"  # instead: its whole numbers are the names of classes
 KEPT = {"neighbors_kept": "Neighbours kept", "attention_kept": "Attention kept"}
 """Colourings that differ between maps, in the order of ``RunDirectory.faithfulness``."""
 
@@ -34,7 +43,7 @@ class Category:
 
     label: str
     tokens: int
-    fallback: bool = False  # "other" and "no value", which take no colour of the palette
+    fallback: Literal["", "other", "missing"] = ""  # what takes no colour of the palette
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,8 @@ class Coloring:
     high: float = 0.0
     note: str = ""  # "logarithmic"
     signed: bool = False  # bins of a number whose scale has 0 in its middle
+    ends: tuple[str, str] = ("", "")  # low and high as they are read: of dates, dates
+    without: str = "no value"  # what points without a number are called
 
     @property
     def by_kind(self) -> bool:
@@ -79,7 +90,7 @@ class Coloring:
 
 def colorings(run: RunDirectory) -> dict[str, str]:
     """Return the colourings that make sense for a run: name and title."""
-    own = {f"{ATTRIBUTE}{name}": name for name in run.manifest.attributes}
+    own = {f"{ATTRIBUTE}{name}": name for name in run.columns}
     kept = KEPT if run.has_faithfulness() else {}
     parts = {name: title for name, (title, _) in PARTS.items() if run.tokens[name].nunique() > 1}
     tokens = {name: title for name, (title, _) in _table(run).items()}
@@ -96,7 +107,7 @@ def color_points(
     Parameters
     ----------
     name
-        One of ``colorings(run)``, or ``dimension:<d>``.
+        One of ``colorings(run)``, or ``dimension:<d>``, or ``as_classes`` of one.
     heads
         (layer, head) in the order of the tiles; only "norm", dimensions and those of ``KEPT`` differ between them.
     map_name
@@ -104,6 +115,8 @@ def color_points(
     """
     if (dimension := dimension_title(run, name)) is not None:
         return _dimension(run, name, dimension, heads)
+    if name.startswith((ATTRIBUTE, CLASSES)):
+        return _own(run, run.columns[name.partition(":")[2]], as_classes=name.startswith(CLASSES))
     title = colorings(run)[name]
     if name in KEPT:
         return _kept(run, name, heads, map_name)
@@ -111,14 +124,71 @@ def color_points(
         return Coloring(title, _with_kinds(np.zeros((1, run.num_tokens), np.uint8)))
     if name == "norm":
         return _norms(run, title, heads)
-    if name.startswith(ATTRIBUTE):
-        column = run.sequences[name.removeprefix(ATTRIBUTE)]
-        values = column.loc[run.tokens["sequence_id"]].reset_index(drop=True)
-        return _shade(title, values) if _is_number(values) and values.nunique() > MOST else _categorical(title, values)
     values = (PARTS | _table(run))[name][1](run)
     if _is_number(values) and name != "position_mod_5":
         return _shade(title, values, logarithmic=name == "frequency")
     return _categorical(title, values)
+
+
+def as_classes(run: RunDirectory, name: str) -> str | None:
+    """Return the colouring that takes the whole numbers of a column as names of classes; None where there is no such choice."""
+    column = run.columns.get(name.removeprefix(ATTRIBUTE)) if name.startswith(ATTRIBUTE) else None
+    if column is None or column.kind != "whole" or _is_class(run, column):
+        return None
+    return f"{CLASSES}{column.name}"
+
+
+def _is_class(run: RunDirectory, column: Column) -> bool:
+    """Tell whether a column names classes, by its type, by what the recipe says, or because it has few different numbers."""
+    if not column.is_ordered or column.name in run.manifest.classes:
+        return True
+    return column.kind != "measure" and len(column.names) <= FEW
+
+
+def _own(run: RunDirectory, column: Column, *, as_classes: bool) -> Coloring:
+    """Colour by a user's column: of each sequence, so by one value for all of its tokens."""
+    lengths = np.diff(run.bounds)
+    if as_classes or _is_class(run, column):
+        return _classes(column.name, np.repeat(column.codes, lengths), column.names.to_pylist())
+    numbers = column.numbers
+    known = np.flatnonzero(np.isfinite(numbers))
+    ranked = known[np.argsort(column.order[known], kind="stable")]  # in which all digits count
+    rows = [int(ranked[round(share * (len(ranked) - 1))]) for share in EDGES] if len(ranked) else []
+    low, high = numbers[rows].tolist() if rows else (0.0, 1.0)
+    high = high if high > low else low + 1.0
+    found = np.clip(numbers, low, high)  # what is infinite has the colour of the end
+    made = _continuous(column.name, np.tile(np.repeat(found, lengths), 2)[None], limits=(low, high))
+    return replace(made, ends=_ends(column, rows), without=_without(column))
+
+
+def _ends(column: Column, rows: list[int]) -> tuple[str, str]:
+    """Return the values of two rows as a legend says them: whole numbers to the last digit."""
+    if not rows:
+        return "−inf", "inf"
+    low, high = column.short(rows)
+    if column.kind == "whole":
+        return _signed(f"{int(low):,}"), _signed(f"{int(high):,}")
+    return number_ends(float(low), float(high)) if column.kind == "number" else (low, high)
+
+
+def _without(column: Column) -> str:
+    is_nan = pa.types.is_floating(column.type) and bool(np.isnan(column.numbers).sum() > column.values.null_count)
+    return "no value or NaN" if is_nan else "no value"
+
+
+def number_ends(low: float, high: float) -> tuple[str, str]:
+    """Return two numbers with as many digits as tell them apart."""
+    if float(low).is_integer() and float(high).is_integer() and max(abs(low), abs(high)) < 1e15:
+        return _signed(f"{low:,.0f}"), _signed(f"{high:,.0f}")
+    span = high - low if high > low else abs(high) or 1.0
+    digits = 2 - floor(log10(span)) if isfinite(span) else 99
+    if digits > 8 or max(abs(low), abs(high)) >= 1e9:
+        return _signed(f"{low:.3g}"), _signed(f"{high:.3g}")
+    return _signed(f"{low:,.{max(2, digits)}f}"), _signed(f"{high:,.{max(2, digits)}f}")
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 def _table(run: RunDirectory) -> "Table":
@@ -135,27 +205,34 @@ def _shade(title: str, values: "pd.Series", *, logarithmic: bool = False) -> Col
 
 
 def _categorical(title: str, values: "pd.Series") -> Coloring:
-    if _is_number(values) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")  # a gap makes whole numbers floats, and 3.0 is no name for a category
-    texts = values.astype("string")
-    counts = texts.value_counts()
-    kept = _natural(counts.index[:MOST], counts)
-    found = texts.map({label: number for number, label in enumerate(kept)}).fillna(-1).to_numpy(np.int64)
+    codes, names = pd.factorize(values)
+    return _classes(title, codes, [str(name) for name in names])
+
+
+def _classes(title: str, codes: NDArray[np.int64], names: Sequence[str]) -> Coloring:
+    """Colour by names; ``codes`` says which of them each token has, -1 for none, ``(tokens,)``."""
+    counts = np.bincount(codes + 1, minlength=len(names) + 1)[1:]
+    frequent = sorted(range(len(names)), key=lambda number: (-int(counts[number]), names[number]))[:MOST]
+    kept = _natural(frequent, names)
     other, missing = len(kept), len(kept) + 1
-    codes: NDArray[np.uint8] = np.where(texts.isna(), missing, np.where(found < 0, other, found)).astype(np.uint8)
-    rest = int(counts.iloc[MOST:].sum())
-    categories = [Category(str(label), int(counts[label])) for label in kept]
-    categories.append(Category(f"other ({max(len(counts) - MOST, 0)} values)", rest, fallback=True))
-    categories.append(Category("no value", int(texts.isna().sum()), fallback=True))
-    return Coloring(title, _with_kinds(codes[None]), tuple(categories))
+    places = np.full(len(names) + 1, other)
+    places[kept], places[-1] = np.arange(len(kept)), missing
+    categories = [Category(names[number], int(counts[number])) for number in kept]
+    rest = len(names) - len(kept)
+    left = int(counts.sum()) - sum(category.tokens for category in categories)
+    categories.append(Category(f"other ({rest} values)", left, fallback="other"))
+    categories.append(Category("no value", int(np.count_nonzero(codes < 0)), fallback="missing"))
+    return Coloring(title, _with_kinds(places[codes].astype(np.uint8)[None]), tuple(categories))
 
 
-def _natural(labels: "pd.Index", counts: "pd.Series") -> list[str]:
-    """Order labels: numbers by value, words as they are counted (ties by name), so that a legend never reshuffles."""
-    names = [str(label) for label in labels]
-    if all(name.lstrip("-").isdigit() for name in names):
-        return sorted(names, key=int)
-    return sorted(names, key=lambda name: (-int(counts[name]), name))
+def _natural(numbers: list[int], names: Sequence[str]) -> list[int]:
+    """Order names, by number: those of numbers by value, others as they were given, so that a legend never reshuffles."""
+    given = [names[number] for number in numbers]
+    if all(WHOLE.fullmatch(name) for name in given):
+        return sorted(numbers, key=lambda number: int(names[number]))
+    if all(NUMBER.fullmatch(name) for name in given):
+        return sorted(numbers, key=lambda number: (names[number] == "nan", float(names[number])))
+    return numbers
 
 
 def _continuous(
@@ -171,14 +248,15 @@ def _continuous(
     Without limits, one value in 200 at either end may lie beyond the range, so that outliers do not eat the scale.
     """
     known = np.isfinite(values)
-    low, high = limits or (np.quantile(values[known], [0.005, 0.995]) if known.any() else (0.0, 1.0))
+    low, high = map(float, limits or (np.quantile(values[known], EDGES) if known.any() else (0.0, 1.0)))
+    ends = number_ends(low, high)
     high = high if high > low else low + 1.0
     scale = np.log1p if logarithmic else np.asarray
     share = (scale(np.clip(values, low, high)) - scale(low)) / (scale(high) - scale(low))
     bins = np.where(known, np.clip(np.nan_to_num(share) * BINS, 0, BINS - 1), BINS).astype(np.uint8)
     note = "logarithmic" if logarithmic else ""
     kinds = np.repeat([0, 1], values.shape[1] // 2).astype(np.uint8)
-    return Coloring(title, 2 * bins + kinds, (), float(low), float(high), note, signed)
+    return Coloring(title, 2 * bins + kinds, (), low, high, note, signed, ends)
 
 
 def _with_kinds(bins: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ the vocabulary is read (150 ms), 70 to 125 ms for the texts of sequences, 1 to 5
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,12 +92,9 @@ def match_tokens(
         known = vocabulary or read_vocabulary(run)
         text = _NUMBERED.sub(lambda found: chr(int(found[1], 16)), text.translate(_SIGNS))
         return _of_vocabulary(known, text, how, case=case)[known.codes]
-    columns = ["text", "pair"] if where == "sequences" else list(run.manifest.attributes)
     found = np.zeros(run.num_sequences, bool)
-    for name in columns:
-        codes, values = pd.factorize(run.sequences[name])
-        hits = _matches(pa.array([str(value) for value in values], pa.string()), text, how, case=case)
-        found |= np.append(hits, False)[codes]  # a missing value has the code -1
+    for codes, values in _texts_of_sequences(run) if where == "sequences" else _labels(run):
+        found |= np.append(_matches(values, text, how, case=case), False)[codes]  # a missing value has the code -1
     return np.repeat(found, np.diff(run.bounds))
 
 
@@ -117,6 +115,19 @@ def _of_vocabulary(known: Vocabulary, wanted: str, how: str, *, case: bool) -> N
 def _asks_for_bytes(wanted: str, plain: str) -> bool:
     """Tell whether a text names a byte, or a part of one of a token's characters."""
     return wanted.lower().startswith("0x") or any(character in wanted for character in plain)
+
+
+def _texts_of_sequences(run: RunDirectory) -> Iterator[tuple[NDArray[np.int64], pa.Array]]:
+    """Yield which of its different texts each sequence has, and these."""
+    for name in ("text", "pair"):
+        codes, values = pd.factorize(run.sequences[name])
+        yield codes, pa.array(values.tolist(), pa.string())
+
+
+def _labels(run: RunDirectory) -> Iterator[tuple[NDArray[np.int64], pa.Array]]:
+    """Yield the same of the user's columns, as they are shown."""
+    for column in run.columns.values():
+        yield column.codes, column.names
 
 
 def _matches(texts: pa.Array, wanted: str, how: str, *, case: bool) -> NDArray[np.bool_]:

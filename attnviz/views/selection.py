@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from attnviz.store import RunDirectory
+from attnviz.store import Column, RunDirectory
 from attnviz.types import KINDS, FloatArray
 from attnviz.views.sequence import PARTNER, read_exchange
 
@@ -18,7 +18,8 @@ __all__ = ["Trait", "chosen_links", "count_kinds", "inside_box", "inside_outline
 
 CELLS = 256  # a side, of the grid over an outline
 FEW = 20_000  # points: fewer need no grid
-MOST_VALUES = 12  # distinct numbers of a column: more become ranges
+MOST_VALUES = 12  # distinct values of a scale: more become ranges
+RANGES = 5
 SEQUENCES = 40  # the most that lines are read for
 
 Rows = NDArray[np.int64]
@@ -145,9 +146,9 @@ def read_traits(run: RunDirectory) -> tuple[Trait, ...]:
     tokens = run.tokens
     sequence = tokens["sequence_id"].to_numpy()
     traits = [replace(_trait("Tokens", _names(tokens)), of_tokens=True), _trait("Positions", tokens["position"])]
-    for name in run.manifest.attributes:
-        own = _trait(name, _ranges(run.sequences[name]))
-        traits.append(Trait(name, own.codes[sequence], own.names))
+    for column in run.columns.values():
+        own = _own_trait(column, is_class=column.name in run.manifest.classes)
+        traits.append(Trait(column.name, own.codes[sequence], own.names))
     return tuple(traits)
 
 
@@ -160,10 +161,21 @@ def _names(tokens: pd.DataFrame) -> "pd.Series":
     return tokens["text"].where(~patch, "patch " + row + ", " + column)
 
 
-def _ranges(values: "pd.Series") -> "pd.Series":
-    """Return many distinct numbers as five ranges that hold equally many sequences; other values stay."""
-    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    return pd.qcut(values, 5, duplicates="drop") if number and values.nunique() > MOST_VALUES else values
+def _own_trait(column: Column, *, is_class: bool) -> Trait:
+    """Return a user's column as a trait: many distinct values of a scale are five ranges that hold equally many sequences."""
+    names, codes = column.names.to_pylist(), column.codes
+    if not column.is_ordered or is_class or len(names) <= MOST_VALUES:
+        return Trait(column.name, codes.astype(np.int32), tuple(names))
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    middle = np.cumsum(counts) - counts / 2
+    part = (middle / counts.sum() * RANGES).astype(int)  # of each distinct value; equal ones stay together
+    _, first, group = np.unique(part, return_index=True, return_inverse=True)
+    last = np.append(first[1:], len(names)) - 1
+    _, rows = np.unique(np.where(codes < 0, len(names), codes), return_index=True)  # one that has each value
+    ends = column.short([*rows[first], *rows[last]])
+    pairs = zip(ends[: len(first)], ends[len(first) :], strict=True)
+    labels = tuple(low if low == high else f"{low} – {high}" for low, high in pairs)
+    return Trait(column.name, np.append(group, -1)[codes].astype(np.int32), labels)
 
 
 def _trait(title: str, values: "pd.Series") -> Trait:
