@@ -38,12 +38,9 @@ __all__ = [
 Section = TypeVar("Section")
 
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}|://[^/\s]*:[^/\s]*@")
-_LATER = {
-    "encoding": None,
-    "delimiter": None,
-    "background": "white",
-    "classes": [],
-}  # keys of data that recipes did not always have
+_LATER: dict[str, Any] = {"encoding": None, "delimiter": None, "background": "white", "classes": []}
+"""Keys of data that recipes did not always have, as they are when left out: they do not count in the fingerprint of a run."""
+
 _METHODS = ("pca", "umap", "attention")  # the maps of a recipe that names none
 
 
