@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from attnviz.cli import cli, main
 from attnviz.cli.verbs import VERBS
 from attnviz.metrics import METRICS
+from attnviz.schema import SCHEMA_VERSION
 from attnviz.store import RunDirectory, layout
 from attnviz.types import ModelSpec
 from tests import tiny
@@ -262,9 +263,10 @@ def test_export_mistakes(attnviz_command, fake, words, sentence):
 
 def test_newer_schema_names_what_is_read(attnviz_command, fake):
     manifest = fake / layout.MANIFEST_FILE
-    manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 99'))
+    ours = f'"schema_version": {SCHEMA_VERSION}'
+    manifest.write_text(manifest.read_text().replace(ours, '"schema_version": 99'))
     done = attnviz_command("info", fake)
-    assert (done.returncode, "schema_version 99; this attnviz reads 1, 2" in done.stderr) == (1, True)
+    assert (done.returncode, "schema_version 99; this attnviz reads 1, 2, 3." in done.stderr) == (1, True)
 
 
 def test_a_run_on_a_read_only_place_is_a_sentence(attnviz_command, recipe, tmp_path):

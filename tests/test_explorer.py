@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.fakes import write_fake_run
@@ -200,19 +202,20 @@ def test_a_damaged_map_file_is_a_sentence(tmp_path):
     assert "cannot be read" in Explorer([path])._banner.object
 
 
-def test_everything_from_a_run_is_escaped(state):
+def test_everything_from_a_run_is_escaped(tmp_path):
     evil = "<script>alert('x')</script>"
     assert "<script" not in markup.heading(evil, evil) + markup.note(evil) + markup.chips([evil]) + markup.line(evil)
-    run = state.directory
-    run.tokens.loc[1, "text"] = evil
-    run.sequences["label"] = evil
-    assert "<script" not in markup.facts(run, 1, "query", 1.0)
+    path = write_fake_run(tmp_path / "evil")
+    for name, column in ((layout.TOKENS_FILE, "text"), (layout.SEQUENCES_FILE, "label")):
+        table = pq.read_table(path / name)
+        place = table.column_names.index(column)
+        pq.write_table(table.set_column(place, column, pa.array([evil] * len(table))), path / name)
+    state = State(library.open_runs([path]))
+    assert "<script" not in markup.facts(state.directory, 1, "query", 1.0)
     state.color = "data:label"
-    library._coloring.cache_clear()
     legend = markup.legend(make_scene(state, ((0, 0),)))
     assert "&lt;script&gt;" in legend
     assert "<script" not in legend
-    library._open.cache_clear()
 
 
 def test_a_legend_counts_what_is_shown(state):
