@@ -20,6 +20,7 @@ LINES = (
     "Where the road ends, the footpath begins (the other one).",
     "the the the the.",
     "A day at the sea: the waves, the wind, the gulls!",
+    "the © and the 👩 are written with one byte that is the same.",
     "the price = $5 + the tax, under the bridge。",
     "naïve café 👩‍👩‍👧‍👦 東京タワー שלום עולם مرحبا بالعالم 한국어 नमस्ते",
     "नमस्ते שלום 한국어 مرحبا naïve café بالعالم 👩‍👩‍👧‍👦 東京タワー עולם",
