@@ -54,6 +54,7 @@ def shown(run, monkeypatch):
     """The explorer, and what it hands to the notebook."""
     monkeypatch.setattr(pn.config, "console_output", "disable")
     monkeypatch.setattr(pn.config, "inline", False)
+    pn.state._views.clear()  # what other tests of this process showed
     explorer = run.explore()
     yield explorer, explorer._repr_mimebundle_()[0]
     pn.state._views.clear()
