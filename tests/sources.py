@@ -64,16 +64,3 @@ def save_data_set(path, columns, features=None):
     datasets.disable_progress_bars()
     datasets.Dataset.from_dict(columns, features=features).save_to_disk(str(path))
     return f"hub:{path}"
-
-
-def prepared_of(rows):
-    """Return sequences of one token with the columns of ``rows``, as a run has them before it is written."""
-    from attnviz.pipeline.prepare import Prepared
-    from attnviz.types import Record, TokenSequence
-
-    one = {
-        name: np.zeros(1, kind) for name, kind in (("input_ids", np.int32), ("is_special", bool), ("segment", np.int8))
-    }
-    nowhere = {name: np.full(1, -1, np.int16) for name in ("patch_row", "patch_col")}
-    records = [Record(f"row {number}", "a", attributes=row) for number, row in enumerate(rows)]
-    return Prepared(tuple(TokenSequence(record, ("a",), **one, **nowhere) for record in records), {})

@@ -9,6 +9,7 @@ import pytest
 
 import attnviz
 from attnviz.info import describe, told_of_rows
+from attnviz.pipeline.attributes import attribute_column
 from attnviz.recipe import make_recipe, to_toml
 from attnviz.store import RunDirectory, layout
 from attnviz.store.manifest import read_manifest
@@ -111,10 +112,8 @@ def test_runs_that_counted_the_shortened_among_those_left_out_are_put_right(tmp_
         ),
     ],
 )
-def test_values_that_fit_no_common_type_lose_nothing(values, kind, stored, tmp_path):
-    from attnviz.pipeline.prepare import sequence_table
-    from tests.sources import prepared_of
-
-    column = sequence_table(prepared_of([{"x": value} for value in values]))["x"]
+def test_values_that_fit_no_common_type_lose_nothing(values, kind, stored):
+    column, why = attribute_column(values)
+    assert bool(why) == (stored is not None)
     assert column.type == kind
     assert column.to_pylist() == (stored or values)

@@ -116,7 +116,7 @@ def test_a_column_of_many_numbers_becomes_ranges_and_gaps_are_named(tmp_path):
     numbers = [None, *(1.5 * number for number in range(1, 20))]
     run = RunDirectory(write_fake_run(tmp_path / "numbers", sequences=20, label=pa.array(numbers)))
     trait = read_traits(run)[2]
-    assert trait.names == ("1.5 – 6", "7.5 – 10.5", "12 – 16.5", "18 – 22.5", "24 – 28.5")
+    assert trait.names == ("1.5 – 6", "7.5 – 12", "13.5 – 16.5", "18 – 22.5", "24 – 28.5")
     found = trait.against_rest(np.arange(run.bounds[1] + 1), np.arange(run.num_tokens))
     assert found["name"].tolist() == ["no value", "1.5 – 6"]
     assert found["count"].tolist() == [run.bounds[1], 1]
