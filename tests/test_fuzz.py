@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 
 from attnviz import schema
 from attnviz.errors import AttnvizError
+from attnviz.pipeline.attributes import attribute_columns
 from attnviz.pipeline.prepare import image_tables, prepare, sequence_table, token_table
 from attnviz.recipe import load_recipe, make_recipe, to_toml
 from attnviz.store import layout, write
-from tests import fuzzed, tiny
+from tests import fuzzed_folders, fuzzed_tables, tiny
 
 SHARES = {"delimited": 200, "json": 120, "arrow": 150, "lines": 30}  # of 500 tables
 FOLDERS = 200
@@ -43,7 +44,8 @@ def run(source, out, model):
         recipe = make_recipe({"name": "fuzz", "model": {"id": "tiny"}, "data": {"source": str(source)}})
         prepared = prepare(recipe, model, lambda *_: None)
         write.write_text(out / layout.RECIPE_FILE, to_toml(recipe))
-        write.write_table(out / layout.SEQUENCES_FILE, sequence_table(prepared))
+        own, _ = attribute_columns([sequence.record for sequence in prepared.sequences])
+        write.write_table(out / layout.SEQUENCES_FILE, sequence_table(prepared, own))
         write.write_table(out / layout.TOKENS_FILE, token_table(prepared))
         if model.info.modality == "image":
             with pq.ParquetWriter(out / "images.parquet", schema.IMAGES) as writer:
@@ -62,7 +64,7 @@ def require_sentence(message):
 
 def check_table(kind, drawn, model):
     with tempfile.TemporaryDirectory() as folder:
-        table = fuzzed.TABLES[kind][1](Path(folder), drawn)
+        table = fuzzed_tables.TABLES[kind][1](Path(folder), drawn)
         made = run(table.path, Path(folder) / "run", model)
         if made is None:
             assert not (table.certain and table.texts), "a table without a fault was refused"
@@ -94,7 +96,7 @@ def _stored(name, names):
 
 def check_folder(drawn, model):
     with tempfile.TemporaryDirectory() as base:
-        folder, count, sound = fuzzed.write_folder(base, drawn)
+        folder, count, sound = fuzzed_folders.write_folder(base, drawn)
         made = run(folder, Path(base) / "run", model)
         if made is None:
             assert not sound or not drawn["root"].isascii(), "a folder with a sound picture was refused"
@@ -107,7 +109,7 @@ def check_folder(drawn, model):
 
 
 def table_tests(kind):
-    drawn = fuzzed.TABLES[kind][0]
+    drawn = fuzzed_tables.TABLES[kind][0]
 
     @tries(max(SHARES[kind] // 12, 5))
     @given(drawn=drawn)
@@ -130,13 +132,13 @@ test_lines, test_all_lines = table_tests("lines")
 
 
 @tries(FOLDERS // 10)
-@given(drawn=fuzzed.folders())
+@given(drawn=fuzzed_folders.folders())
 def test_folders(viewer, drawn):
     check_folder(drawn, viewer)
 
 
 @pytest.mark.slow
 @tries(FOLDERS)
-@given(drawn=fuzzed.folders())
+@given(drawn=fuzzed_folders.folders())
 def test_all_folders(viewer, drawn):
     check_folder(drawn, viewer)

@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from attnviz.errors import InputError
@@ -244,3 +246,9 @@ def test_overlong_csv_cell_says_where_it_would_fit(tmp_path):
     (tmp_path / "a.csv").write_text("text\nfine\n" + "x" * 200_000 + "\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"line 3.*131072 characters.*\.parquet"):
         read(str(tmp_path / "a.csv"), options=options(), seed=0)
+
+
+def test_two_columns_of_one_name_are_refused_rather_than_one_lost(tmp_path):
+    pq.write_table(pa.Table.from_arrays([["a"], ["x"], ["y"]], ["text", "n", "n"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"several columns of the name n\. Give each column a name of its own"):
+        read(str(tmp_path / "a.parquet"), options=options(), seed=0)

@@ -6,7 +6,8 @@ with the types it came with. A name that the run's ``sequences.parquet`` needs f
 than an error: it is the user's data.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from attnviz.inputs.rows import DataOptions, Skip
 from attnviz.schema import SEQUENCES
 from attnviz.types import Record
 
-__all__ = ["Columns", "choose", "free_name", "to_record"]
+__all__ = ["Columns", "choose", "free_name", "require_distinct", "to_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,10 @@ def choose(place: str, names: Iterable[str], options: DataOptions, *, images: It
     Raises
     ------
     InputError
-        If a column that was asked for is not there; the message names the nearest.
+        If a column that was asked for is not there; the message names the nearest. If two have one name.
     """
     known = list(names)
+    require_distinct(place, known)
     picture = options.image_column or next(iter(images), None)
     main = options.column or (picture if picture and "text" not in known else "text")
     for column in (main, options.pair_column, options.image_column):
@@ -53,6 +55,14 @@ def choose(place: str, names: Iterable[str], options: DataOptions, *, images: It
                 "data.image_column."
             )
     return Columns(main, options.pair_column, options.image_column, Path(place).parent)
+
+
+def require_distinct(place: str, names: Sequence[str]) -> None:
+    """Raise ``InputError`` if columns share a name: of a row by names, all but one would be lost."""
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise InputError(
+            f"{place} has several columns of the name {', '.join(twice)}. Give each column a name of its own."
+        )
 
 
 def to_record(reference: str, row: Mapping[str, Any], columns: Columns) -> Record | Skip:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attnviz.errors import InputError
-from attnviz.inputs.columns import Columns, choose, free_name, to_record
+from attnviz.inputs.columns import Columns, choose, free_name, require_distinct, to_record
 from attnviz.inputs.dialect import UNQUOTED, Dialect, cut, detect, rows
 from attnviz.inputs.opening import TextFile, open_text
 from attnviz.inputs.rows import DataOptions, Indexes, Rows, Skip, pick
@@ -149,11 +149,7 @@ def _require_rows(path: Path, scan: _Scan, dialect: Dialect) -> None:
 def _names(path: Path, scan: _Scan, dialect: Dialect) -> list[str | None]:
     """Return a name for each column, None for one that has neither name nor value."""
     given = [name.strip() for name in scan.header]
-    twice = sorted({name for name in given if name and given.count(name) > 1})
-    if twice:
-        raise InputError(
-            f"{path} has several columns of the name {', '.join(twice)}. Give each column a name of its own."
-        )
+    require_distinct(str(path), [name for name in given if name])
     names: list[str | None] = []
     for index, (name, column) in enumerate(zip(given, scan.columns, strict=True)):
         if name:

@@ -139,7 +139,9 @@ def developed(rows: Rows, background: str) -> Rows:
 def _tried(record: Record, picture: Picture, light: _Light) -> Record | Skip:
     picture = replace(picture, light=light)
     made = picture.develop()
-    return made if isinstance(made, Skip) else replace(record, image=picture, notes=(*record.notes, *made[1]))
+    if isinstance(made, Skip):
+        return replace(made, place=record.reference)
+    return replace(record, image=picture, notes=(*record.notes, *made[1]))
 
 
 def _developed(seen: Seen, light: _Light) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
