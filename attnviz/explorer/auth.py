@@ -88,6 +88,7 @@ class _SignIn(RequestHandler):
         self._ask("")
 
     def post(self) -> None:
+        """Let whoever knows name and password in, back to the link that was opened; ask again otherwise."""
         opened: _Pass = self.settings["attnviz_pass"]
         if not opened.fits(self.get_body_argument("username", ""), self.get_body_argument("password", "", strip=False)):
             self.set_status(403)
