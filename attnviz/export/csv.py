@@ -1,7 +1,7 @@
 """CSV, for spreadsheets and everything else.
 
-Numbers, decimals, booleans and dates are written bare. What CSV has no form for is text: bytes in hexadecimal, nested values as
-JSON, times and durations as the explorer shows them.
+Numbers, decimals and booleans are written bare. What CSV has no form for is text: bytes in hexadecimal, nested values as
+JSON, dates, times and durations as the explorer shows them.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from attnviz.store.texts import TEXT, texts
 __all__ = ["write_csv"]
 
 BARE = (
-    *(pa.types.is_integer, pa.types.is_float32, pa.types.is_float64, pa.types.is_boolean, pa.types.is_date),
+    *(pa.types.is_integer, pa.types.is_float32, pa.types.is_float64, pa.types.is_boolean),
     *(pa.types.is_string, pa.types.is_large_string, pa.types.is_decimal),
 )
 """What Arrow writes as it is shown."""

@@ -128,7 +128,7 @@ class Column:
         shown = [text or "" for text in self.texts.take(pa.array(found, pa.int64())).to_pylist()]
         if pa.types.is_timestamp(self.type) and len(found):
             apart = float(np.ptp(self.numbers[found]))
-            return [text[:10] if apart >= 2 * DAY else text[:16] if apart >= DAY / 12 else text for text in shown]
+            return [_short(text, apart) for text in shown]
         return shown
 
     @property
@@ -155,6 +155,12 @@ class Column:
             )  # which wraps around to what is right
             numbers[self._known] = offsets.astype(np.float64) / _per_unit(self.type)
         return numbers
+
+
+def _short(text: str, apart: float) -> str:
+    """Return a point in time that is one of several, so many seconds apart: its date, or its time to the minute."""
+    date, gap, clock = text.partition(" ")
+    return date if apart >= 2 * DAY else f"{date}{gap}{clock[:5]}" if apart >= DAY / 12 else text
 
 
 def _as_whole(values: pa.Array) -> NDArray[Any]:

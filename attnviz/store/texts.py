@@ -9,8 +9,10 @@ import json
 from collections.abc import Callable
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 __all__ = ["TEXT", "is_nested", "json_texts", "texts"]
 
@@ -18,6 +20,7 @@ Texts = list[str | None]
 
 TEXT = pa.large_string()  # the hex of many pictures is more than 2 GB
 UNITS = ("s", "ms", "us", "ns")
+LATEST = 8_000 * 31_556_952  # seconds from 1970: beyond year 9,970, Arrow and Python have limits of their own
 PER_SECOND = dict(zip(UNITS, (1, 10**3, 10**6, 10**9), strict=True))
 
 
@@ -82,10 +85,50 @@ def _of_times(column: pa.Array) -> pa.Array:
     return _cast(_coarsest(column, lambda unit: pa.time32(unit) if unit in ("s", "ms") else pa.time64(unit)))
 
 
+def _of_dates(column: pa.Array) -> pa.Array:
+    if pa.types.is_date64(column.type):
+        column = column.cast(pa.timestamp("ms"))
+        return _date_of(_of_timestamps(column))
+    days = column.cast(pa.int32()).cast(pa.int64())
+    far = _beyond(days, LATEST // 86_400)
+    return pc.if_else(far, _far(days, "D"), _cast(pc.if_else(far, pa.scalar(None, column.type), column)))
+
+
+def _date_of(moments: pa.Array) -> pa.Array:
+    return pc.replace_substring_regex(moments, " .*", "")
+
+
 def _of_timestamps(column: pa.Array) -> pa.Array:
     zone = column.type.tz
     column = _coarsest(column, lambda unit: pa.timestamp(unit, zone))
-    if zone is None:
+    counts = column.cast(pa.int64())
+    far = _beyond(counts, LATEST * PER_SECOND[column.type.unit])
+    if not pc.any(far).as_py():
+        return _near(column)
+    near = _near(pc.if_else(far, pa.scalar(None, column.type), column))
+    written = _far(counts, column.type.unit)
+    return pc.if_else(
+        far,
+        written if zone is None else pc.binary_join_element_wise(written, pa.scalar("Z", TEXT), pa.scalar("", TEXT)),
+        near,
+    )
+
+
+def _beyond(counts: pa.Array, most: int) -> pa.Array:
+    """Tell which points in time lie in years that Arrow cannot write, or writes wrong."""
+    limit = pa.scalar(min(most, 2**63 - 1), pa.int64())
+    return pc.or_(pc.greater(counts, limit), pc.less(counts, pc.negate(limit)))
+
+
+def _far(counts: pa.Array, unit: str) -> pa.Array:
+    """Return points in time as numpy writes them, in UTC."""
+    moments = counts.fill_null(0).to_numpy(zero_copy_only=False).view(f"datetime64[{unit}]")
+    made = zip(np.datetime_as_string(moments).tolist(), counts.to_pylist(), strict=True)
+    return pa.array([str(count) if text == "NaT" else text.replace("T", " ") for text, count in made], TEXT)
+
+
+def _near(column: pa.Array) -> pa.Array:
+    if column.type.tz is None:
         days = column.cast(pa.date32(), safe=False)
         return _cast(days if column.equals(days.cast(column.type)) else column)
     try:
@@ -105,20 +148,27 @@ def _coarsest(column: pa.Array, of_unit: Callable[[str], pa.DataType]) -> pa.Arr
 
 
 def _of_durations(column: pa.Array) -> pa.Array:
+    """Return durations as ``2 days 03:04:05.6``; a sign stands for the whole."""
     column = _coarsest(column, pa.duration)
     each = PER_SECOND[column.type.unit]
-    counts = column.cast(pa.int64()).to_pylist()
-    return pa.array([None if count is None else _duration(count, each) for count in counts], TEXT)
+    counts = column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    below = counts < 0
+    size = np.where(below, np.negative(counts), counts).view(np.uint64)  # of the least number of all, too
+    seconds, part = np.divmod(size, np.uint64(each))
+    days, seconds = np.divmod(seconds, np.uint64(86_400))
+    clock = [_digits(seconds // np.uint64(3600), 2), _digits(seconds // np.uint64(60) % np.uint64(60), 2)]
+    clock += [_digits(seconds % np.uint64(60), 2)]
+    fraction = [pc.binary_join_element_wise(".", _digits(part, len(str(each)) - 1), "")] if each > 1 else []
+    unit = pc.if_else(pa.array(days == 1), " day ", " days ")
+    day = pc.if_else(pa.array(days > 0), pc.binary_join_element_wise(_digits(days, 1), unit, ""), "")
+    made = pc.binary_join_element_wise(
+        pc.if_else(pa.array(below), "-", ""), day, pc.binary_join_element_wise(*clock, ":"), *fraction, ""
+    )
+    return pc.if_else(column.is_valid(), made, pa.scalar(None, pa.string())).cast(TEXT)
 
 
-def _duration(count: int, each: int) -> str:
-    """Return so many units, ``each`` of which are a second, as ``2 days 03:04:05.6``; a sign stands for the whole."""
-    seconds, part = divmod(abs(count), each)
-    days, seconds = divmod(seconds, 86_400)
-    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    fraction = f".{part:0{len(str(each)) - 1}}" if each > 1 else ""
-    day = f"{days} day{'s' if days > 1 else ''} " if days else ""
-    return f"{'-' if count < 0 else ''}{day}{clock}{fraction}"
+def _digits(numbers: NDArray[np.uint64], width: int) -> pa.Array:
+    return pc.utf8_lpad(pa.array(numbers).cast(pa.string()), width, "0")
 
 
 def _of_intervals(column: pa.Array) -> pa.Array:
@@ -191,6 +241,7 @@ _NO_JSON = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 _TEXTS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.Array], pa.Array]], ...] = (
     (_is_bytes, _of_bytes),
     (pa.types.is_decimal, _of_decimals),
+    (pa.types.is_date, _of_dates),
     (pa.types.is_time, _of_times),
     (pa.types.is_timestamp, _of_timestamps),
     (pa.types.is_duration, _of_durations),
