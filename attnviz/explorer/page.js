@@ -113,7 +113,9 @@ const settle = (area) => {
   let ours = false
   area.tabIndex = -1
   area.style.outline = 'none'
-  area.dataset.lmSuppressShortcuts = 'true'  // JupyterLab's word for it
+  window.addEventListener('keydown', (event) => {  // before JupyterLab, whose word it is; Ctrl-S and the like stay its own
+    area.toggleAttribute('data-lm-suppress-shortcuts', !(event.ctrlKey || event.metaKey || event.altKey))
+  }, true)
   document.addEventListener('pointerdown', (event) => { ours = event.composedPath().includes(area) }, true)
   area.addEventListener('focusout', () => requestAnimationFrame(() => {
     if (ours && document.activeElement === document.body) area.focus({preventScroll: true})

@@ -30,8 +30,8 @@ def test_a_heat_has_the_run_s_weights_and_a_click_chooses_a_patch(shown, server,
     said = f"Query patch 0, 3 gives {weights[4, 1:].sum() * 100:.1f} % to patches"
     shown.assert_until(lambda: shown.text(".image-said"), lambda text: said in text)
     assert shown.data("patch-frame", "x") == [3.5]
-    label = shown.page.get_by_role("img").first.get_attribute("aria-label")
-    assert said in label
+    picture = shown.page.get_by_role("img").first  # it is named up to 100 ms after the words are there
+    shown.assert_until(lambda: picture.get_attribute("aria-label"), lambda label: said in label)
     x, y, *_ = mark_boxes(1, (4, 4))[0]
     shown.page.mouse.move(*shown.at("image", x, y))
     shown.assert_until(lambda: shown.data("tip", "text"), lambda text: text and text[0].startswith("[CLS] · key"))
