@@ -1,5 +1,10 @@
 """The compiled layout: its own power, what stays on the map, two and three dimensions, equal bytes."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.sparse import coo_array
@@ -105,3 +110,24 @@ def test_points_without_edges_stay_where_they_start():
     placed = layout(start, graph, epochs=30, negatives=5, seed=0)
     np.testing.assert_array_equal(placed[:100], start[:100])
     assert (placed[100:] != start[100:]).all()
+
+
+def placed_by_the_kernel():
+    """The bytes of a small layout, in hexadecimal."""
+    start, rows, columns = groups(600)
+    graph = graph_of(600, [(rows, columns, 0.5), (0, np.arange(1, 500), 1)])
+    return layout(start, graph, CAUCHY, epochs=60, negatives=8, seed=0).tobytes().hex()
+
+
+def test_the_bytes_do_not_depend_on_the_width_of_registers_nor_on_fused_products():
+    """Compiled for a processor without AVX: in another order of adding the map is another one after 60 rounds."""
+    script = "from tests.test_kernel import placed_by_the_kernel; print(placed_by_the_kernel())"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"NUMBA_CPU_NAME": "generic"},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == placed_by_the_kernel()

@@ -72,6 +72,11 @@ class TestPca(MapContract):
         monkeypatch.setattr(np.linalg, "eigh", lambda matrix: (eigh(matrix)[0], -eigh(matrix)[1]))
         assert components(points, 3).tobytes() == placed.tobytes()
 
+    @pytest.mark.parametrize("size", [1e-12, -1e-12])
+    def test_the_sign_does_not_depend_on_which_of_equal_entries_lapack_rounds_up(self, size):
+        line = np.outer(np.linspace(-1, 1, 9), [1 + size, -1]).astype(np.float64)
+        assert components(line, 1)[-1] > 0
+
 
 class TestUmap(MapContract):
     method = "umap"

@@ -106,17 +106,17 @@ def _strongest_visible(
     reach, bounds = Reach.of(joint.sequences), joint.sequences.key_bounds
     sequence = np.searchsorted(joint.sequences.bounds, rows, side="right") - 1
     result = np.full((len(rows), k), -1, np.int32)
+    wide = key.astype(np.float64)
     for start in range(0, len(rows), _ROWS):
         part = slice(start, start + _ROWS)
-        products = query[rows[part]] @ key.T
-        for row, of_row, own in zip(products, rows[part], sequence[part], strict=True):
+        # Float64, rounded: equal keys have equal products, as in ``strongest``, whatever the matrix product rounds.
+        products = (query[rows[part]].astype(np.float64) @ wide.T).astype(np.float32)
+        for place, (row, of_row, own) in enumerate(zip(products, rows[part], sequence[part], strict=True), start):
             row[bounds[own] : reach.first[of_row]] = -np.inf
             row[reach.stop[of_row] : bounds[own + 1]] = -np.inf
-        best = np.argpartition(-products, k - 1, axis=1)[:, :k]
-        values = np.take_along_axis(products, best, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        chosen = np.take_along_axis(best, order, axis=1)
-        result[part] = np.where(np.isfinite(np.take_along_axis(values, order, axis=1)), chosen, -1)
+            largest = np.flatnonzero(row >= np.partition(row, -k)[-k])
+            chosen = largest[np.argsort(-row[largest], kind="stable")[:k]]
+            result[place] = np.where(np.isfinite(row[chosen]), chosen, -1)
     return result
 
 

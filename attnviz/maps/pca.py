@@ -17,6 +17,9 @@ from attnviz.types import FloatArray, Joint, Neighbors
 __all__ = ["PCA", "PcaParameters", "components", "initial", "principal"]
 
 
+_EQUAL = 1e-6  # entries of a direction that differ by less of themselves are of one size; LAPACKs differ by 1e-15
+
+
 @dataclass(frozen=True, slots=True)
 class PcaParameters:
     """PCA takes none."""
@@ -25,8 +28,8 @@ class PcaParameters:
 def components(points: FloatArray, dims: int) -> FloatArray:
     """Return the points along their ``dims`` principal directions, ``(points, dims)``, with mean 0.
 
-    The largest entry of each direction is positive. Directions that the points do not have (fewer dimensions, or all on a
-    line) get coordinates of 0, so that rounding is not drawn as structure.
+    The largest entry of each direction is positive, the first of several that are as large. Directions that the points do not have
+    (fewer dimensions, or all on a line) get coordinates of 0, so that rounding is not drawn as structure.
     """
     mean, directions = principal(points, dims)
     placed: FloatArray = ((points.astype(np.float64) - mean) @ directions).astype(np.float32)
@@ -39,7 +42,9 @@ def principal(points: FloatArray, dims: int) -> tuple[NDArray[np.float64], NDArr
     centred = points.astype(np.float64) - mean
     variances, found = np.linalg.eigh(centred.T @ centred)  # ascending
     variances, found = variances[::-1][:dims], found[:, ::-1][:, :dims]
-    largest = np.abs(found).argmax(axis=0)
+    sizes = np.abs(found)
+    # The first of several of one size, whatever LAPACK rounds.
+    largest = (sizes >= sizes.max(axis=0) * (1 - _EQUAL)).argmax(axis=0)
     signs = np.where(found[largest, np.arange(found.shape[1])] < 0, -1.0, 1.0)
     real = variances > 1e-12 * max(variances[0], np.finfo(np.float64).tiny)
     directions = np.zeros((points.shape[1], dims))

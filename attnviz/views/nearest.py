@@ -43,7 +43,9 @@ def partner_products(run: RunDirectory, layer: int, head: int, token: int, kind:
     for start, stop in pairwise([*run.manifest.shards, run.num_tokens]):
         shard = run.vectors(layer, head, slice(start, stop))
         there = tokens[slice(*np.searchsorted(tokens, (start, stop)))]
-        products.append(rotated(shard.key if kind == "query" else shard.query, position[there], of_head) @ vector)
+        others = rotated(shard.key if kind == "query" else shard.query, position[there], of_head)
+        # In float64, rounded: a float32 product gives equal vectors unequal numbers at the edges of its blocks.
+        products.append((others.astype(np.float64) @ vector.astype(np.float64)).astype(np.float32))
     return np.concatenate(products)
 
 
