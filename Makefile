@@ -2,8 +2,11 @@
 PYTHON ?= python3
 PORT ?= 5006
 BIN := .venv/bin
-# Two processes of one thread each (where numba takes more, it gives torch more too); the tests of a file share what they make.
-PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Two processes of one thread each, unless the environment says otherwise (where numba takes more, it gives torch more too); the tests of
+# a file share what they make.
+OMP_NUM_THREADS ?= 1
+NUMBA_NUM_THREADS ?= 1
+PYTEST := OMP_NUM_THREADS=$(OMP_NUM_THREADS) NUMBA_NUM_THREADS=$(NUMBA_NUM_THREADS) $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 export HF_HUB_OFFLINE = 1
 # uv compiles nothing, and where Python may not keep what it compiled, every process of the tests compiles torch anew.
 unexport PYTHONDONTWRITEBYTECODE

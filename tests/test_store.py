@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from attnviz.errors import DatasetError
+from attnviz.export import export
 from attnviz.store import RunDirectory, layout, write
 from tests.fakes import write_fake_run
 
@@ -157,6 +158,15 @@ def test_an_error_while_writing_leaves_nothing_behind(tmp_path):
     with pytest.raises(ZeroDivisionError):
         half(tmp_path / "a.bin")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_partial_file_of_the_users_own_is_not_touched_outside_of_a_run(tmp_path):
+    run = write_fake_run(tmp_path / "run", layers=1)
+    (tmp_path / "table.csv.partial").write_text("half of something else")
+    file, _ = export(RunDirectory(run), "csv", out=tmp_path / "table.csv")
+    assert file.is_file()
+    assert (tmp_path / "table.csv.partial").read_text() == "half of something else"
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["run", "table.csv", "table.csv.partial"]
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):

@@ -21,7 +21,7 @@ def write_stream(tables: Iterable[pa.Table], path: Path, *, create: Callable[[Pa
         Opens the format's writer for a file and a schema; it is closed before the file takes its name.
     """
     rows, writer = 0, None
-    with write.atomic(path) as partial, ExitStack() as closing:
+    with write.atomic(path, in_run=False) as partial, ExitStack() as closing:
         for table in tables:
             writer = writer or closing.enter_context(create(partial, table.schema))
             writer.write_table(table)

@@ -33,7 +33,7 @@ class Place(Protocol):
         dims
             2 or 3.
         seed
-            The head's own, below 2³². Equal arguments must give equal bytes.
+            The head's own, below 2³². Equal arguments must give equal bytes, on one type of processor.
         parameters
             An instance of the method's ``parameters``.
         """

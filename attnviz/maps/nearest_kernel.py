@@ -1,10 +1,10 @@
 """The compiled loops of the search for neighbours: every pair of points once, for both of them.
 
 Receives points in the order of ``blocks.arrange``, padded to whole panels; changes the best lists in place. Each function runs on
-the calling thread, without the GIL, and gives the same bytes whatever runs beside it. Compiled at the first call, then kept by
-numba: beside this file, or in the user's cache folder where that cannot be written. numba looks at the date of this file alone,
-so everything that is compiled into these loops stands here (``tests/test_numba_cache.py``). Imports numba: import it inside
-functions only.
+the calling thread, without the GIL, and gives the same bytes whatever runs beside it, on one type of processor. Compiled at the
+first call, then kept by numba: beside this file, or in the user's cache folder where that cannot be written. numba looks at the
+date of this file alone, so everything that is compiled into these loops stands here (``tests/test_numba_cache.py``). Imports
+numba: import it inside functions only.
 
 The inner loop, ``tile``, keeps the squared distances of four points to a panel of others in vector registers. It is written as
 LLVM vector operations because a distance is looked at once: in registers, the 200 million of a head never reach memory, where a

@@ -67,7 +67,7 @@ def place(spec: MapSpec, joint: Joint, *, neighbors: Neighbors, seed: int = 0) -
     neighbors
         Of ``joint.points``, at least ``num_neighbors(spec)`` of each, or all the others. More do not change the map.
     seed
-        0 to 2³² - 1. Equal arguments give equal bytes.
+        0 to 2³² - 1. Equal arguments give equal bytes, on one type of processor.
 
     Returns
     -------

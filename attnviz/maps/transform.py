@@ -115,7 +115,7 @@ def prepare_landing(spec: MapSpec, joint: Joint, placed: FloatArray, *, seed: in
     placed
         ``(points, dims)``: where the map has them. It is not changed.
     seed
-        The head's own. Equal arguments give equal places.
+        The head's own. Equal arguments give equal places, on one type of processor.
 
     Raises
     ------

@@ -60,7 +60,7 @@ class Evidence:
     joint
         The head.
     seed
-        Of the samples: the same seed gives the same numbers.
+        Of the samples: the same seed gives the same numbers, on one type of processor to the last bit.
     """
 
     def __init__(self, joint: Joint, *, seed: int = 0) -> None:

@@ -55,7 +55,8 @@ def run_recipe(
     out
         The run's folder.
     workers
-        How many heads are mapped at once. The result does not depend on it.
+        How many heads are mapped at once. The result does not depend on it, byte for byte on one
+        type of processor; across types scores agree within 1e-3.
     device
         Where maps are made: ``"auto"`` and ``"cpu"`` are the CPU, ``"cuda"`` a GPU.
     force
