@@ -2,8 +2,8 @@
 
 Receives which heads, and what is done to each (``HeadWork``: load, normalise, map, score); gives ``HeadMaps`` in the order of
 the heads. Loading, normalisation and judging are handed in, because maps stand beside those modules and not above them. A
-head's result depends on the head and the seed alone, not on the workers nor on the other heads: the same bytes on one type of
-processor, scores within 1e-3 across types (``tests/test_processors.py``).
+head's result depends on the head and the seed alone, not on the workers nor on the other heads. The same vectors have
+given maps of the same bytes on every type of processor tried (``tests/test_processors.py``).
 """
 
 import time

@@ -56,7 +56,7 @@ def run_recipe(
         The run's folder.
     workers
         How many heads are mapped at once. The result does not depend on it, byte for byte on one
-        type of processor; across types scores agree within 1e-3.
+        type of processor. On another type captured vectors differ in their last bits, which layouts amplify.
     device
         Where maps are made: ``"auto"`` and ``"cpu"`` are the CPU, ``"cuda"`` a GPU.
     force
