@@ -175,7 +175,9 @@ def write_delimited(folder, drawn):
     }
     fitting = "," if drawn["extension"] == "csv" else "\t"
     lossless = drawn["encoding"] != "cp1252" or written.encode("cp1252", "replace").decode("cp1252") == written
-    known = drawn["twist"] not in ("cut", "twice") and lossless
+    # With a delimiter at the end of every line, a row of a cell more or fewer is as good as any.
+    unclear = drawn["twist"] in ("cut", "twice") or (drawn["twist"] == "trailing" and not all(good))
+    known = lossless and not unclear
     certain = known and drawn["twist"] in (None, "blank") and drawn["delimiter"] == fitting
     certain &= "\0" not in written  # as text files have none, one with a zero may be refused
     certain &= drawn["encoding"] in ("utf-8", "utf-8-sig") and drawn["newline"] != "\r" and "" not in drawn["names"]
