@@ -17,6 +17,7 @@ from attnviz.types import LayerInfo
 
 __all__ = [
     "ISOLATES",
+    "SIGNS",
     "describe_absence",
     "describe_token",
     "excerpt",
@@ -35,7 +36,9 @@ ISOLATES = "\u2068", "\u2069"
 TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 """Characters that turn the direction of the text around them, or break its line."""
 
-_SIGNS = {"\t": "⇥", "\n": "⏎", "\r": "␍", "\x7f": "␡", "\xa0": "⍽"} | dict.fromkeys(TURNS, "�")
+SIGNS = {" ": "␠", "\t": "⇥", "\n": "⏎", "\r": "␍", "\xa0": "⍽"}
+"""What is shown for characters that cannot be seen; for a blank, in tokens alone."""
+
 _BLANKS = re.compile("^ +| +$| {2,}")  # one between two words is seen without a sign
 _NO_WIDTH = frozenset("\xad\u034f\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff")
 _JOINERS = frozenset("\u200c\u200d")  # seen by what they do, unless there is nothing to join
@@ -53,7 +56,7 @@ def show_text(text: str, *, longest: int = LONGEST) -> str:
 
 def show_token(text: str, *, longest: int = LONGEST) -> str:
     """Return a token on one line, with signs for blanks (␠ ⇥ ⏎) and for what has no width; isolated if it runs right to left."""
-    spaced = _BLANKS.sub(lambda found: "␠" * len(found[0]), text)
+    spaced = _BLANKS.sub(lambda found: SIGNS[" "] * len(found[0]), text)
     seen = show_text("".join(_sign(spaced, place) for place in range(len(spaced))), longest=longest)
     turns = any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in seen)
     return seen.join(ISOLATES) if turns else seen
@@ -137,7 +140,11 @@ def _place(run: RunDirectory, row: "pd.Series") -> str:
 
 def _visible(character: str) -> str:
     code = ord(character)
-    return _SIGNS.get(character) or (chr(0x2400 + code) if code < 32 else character)
+    if character in TURNS:
+        return "�"
+    if character in SIGNS and character != " ":
+        return SIGNS[character]
+    return chr(0x2400 + code) if code < 32 else "␡" if code == 127 else character
 
 
 def _sign(text: str, place: int) -> str:
@@ -146,11 +153,11 @@ def _sign(text: str, place: int) -> str:
     if character.isascii():
         return character
     beside = (text[place - 1] if place else " ", text[place + 1] if place + 1 < len(text) else " ")
-    lost = character in _JOINERS and any(c in " ␠" for c in beside)
+    lost = character in _JOINERS and any(c in (" ", SIGNS[" "]) for c in beside)
     if character in _NO_WIDTH or lost or (place == 0 and _selects(character)):
         return f"U+{ord(character):04X}"
     category = unicodedata.category(character)
-    if category == "Zs" and character not in _SIGNS:
+    if category == "Zs" and character not in SIGNS:
         return f"U+{ord(character):04X}"
     return f"◌{character}" if place == 0 and category[0] == "M" else character
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory
+from attnviz.views.describe import ISOLATES, SIGNS
 
 __all__ = ["HOW", "WHERE", "Vocabulary", "count_sequences", "match_tokens", "read_vocabulary"]
 
@@ -40,7 +41,7 @@ class Vocabulary:
     in_bytes: NDArray[np.bool_]  # (texts,): whether a text speaks of bytes, or of parts of characters
 
 
-_SIGNS = str.maketrans({"␠": " ", "⇥": "\t", "⏎": "\n", "⍽": "\xa0", "\u2068": None, "\u2069": None, "◌": None})
+_SIGNS = str.maketrans({sign: meant for meant, sign in SIGNS.items()} | dict.fromkeys([*ISOLATES, "◌"]))
 _NUMBERED = re.compile(r"U\+((?:10|[0-9A-F])?[0-9A-F]{4})(?![0-9A-F])")
 """What ``views.show_token`` shows for others: what is copied from a page is found."""
 
