@@ -14,8 +14,8 @@ from attnviz.explorer.style import sheet
 
 __all__ = ["fill", "plain_table"]
 
-LEAST, MOST = 48, 168  # pixels of a column
-LETTER, BOLD = 7, 8
+LEAST, MOST = 48, 192  # pixels of a column: the most hold a whole identifier of 20 digits
+LETTER, DIGIT, BOLD = 7.0, 8.5, 8.0
 EDGE = 18  # of a cell
 SEEN = 200  # rows that decide on a width
 
@@ -79,6 +79,7 @@ def _columns(frame: pd.DataFrame, stretch: str, least: int) -> list[dict[str, ob
 
 
 def _width(name: str, values: "pd.Series") -> int:
-    lengths = values.head(SEEN).astype(str).str.len()
-    letters = float(lengths.quantile(0.9)) if len(lengths) else 0.0
-    return int(min(MOST, max(LEAST, LETTER * letters + EDGE, BOLD * len(name) + EDGE)))
+    texts = values.head(SEEN).astype(str).str
+    pixels = LETTER * texts.len() + (DIGIT - LETTER) * texts.count(r"\d")
+    most = float(pixels.quantile(0.9)) if len(pixels) else 0.0
+    return int(min(MOST, max(LEAST, most + EDGE, BOLD * len(name) + EDGE)))

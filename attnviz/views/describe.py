@@ -36,9 +36,10 @@ ISOLATES = "\u2068", "\u2069"
 TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029")
 """Characters that turn the direction of the text around them, or break its line."""
 
-SIGNS = {" ": "␠", "\t": "⇥", "\n": "⏎", "\r": "␍", "\xa0": "⍽"}
-"""What is shown for characters that cannot be seen; for a blank, in tokens alone."""
+SIGNS = {" ": "␣", "\t": "⇥", "\n": "⏎", "\r": "␍", "\xa0": "⍽"}
+"""What is shown for characters that cannot be seen; for a blank, in tokens alone: the open box, since few fonts have ␠."""
 
+_PART = re.compile(r" \d+(–\d+)?/\d+$")  # of a character, as models.reading_tokens writes it
 _BLANKS = re.compile("^ +| +$| {2,}")  # one between two words is seen without a sign
 _NO_WIDTH = frozenset("\xad\u034f\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff")
 _JOINERS = frozenset("\u200c\u200d")  # seen by what they do, unless there is nothing to join
@@ -55,11 +56,15 @@ def show_text(text: str, *, longest: int = LONGEST) -> str:
 
 
 def show_token(text: str, *, longest: int = LONGEST) -> str:
-    """Return a token on one line, with signs for blanks (␠ ⇥ ⏎) and for what has no width; isolated if it runs right to left."""
+    """Return a token on one line, with signs for blanks (␣ ⇥ ⏎) and for what has no width; isolated if it runs right to left."""
     spaced = _BLANKS.sub(lambda found: SIGNS[" "] * len(found[0]), text)
     seen = show_text("".join(_sign(spaced, place) for place in range(len(spaced))), longest=longest)
     turns = any(unicodedata.bidirectional(c) in _RIGHT_TO_LEFT for c in seen)
-    return seen.join(ISOLATES) if turns else seen
+    if not turns:
+        return seen
+    part = _PART.search(seen)
+    character = seen[: part.start()] if part else seen
+    return character.join(ISOLATES) + seen[len(character) :]
 
 
 def token_names(tokens: pd.DataFrame) -> list[str]:

@@ -41,7 +41,7 @@ class Vocabulary:
     in_bytes: NDArray[np.bool_]  # (texts,): whether a text speaks of bytes, or of parts of characters
 
 
-_SIGNS = str.maketrans({sign: meant for meant, sign in SIGNS.items()} | dict.fromkeys([*ISOLATES, "◌"]))
+_SIGNS = str.maketrans({sign: meant for meant, sign in SIGNS.items()} | {"␠": " "} | dict.fromkeys([*ISOLATES, "◌"]))
 _NUMBERED = re.compile(r"U\+((?:10|[0-9A-F])?[0-9A-F]{4})(?![0-9A-F])")
 """What ``views.show_token`` shows for others: what is copied from a page is found."""
 
