@@ -1,11 +1,13 @@
 """Who can see what: only runs given at the start, only those who sign in, and nobody another one's session."""
 
+import logging
 import re
 import urllib.parse
 
 import pytest
 from click.testing import CliRunner
 from tornado.httpclient import HTTPClientError
+from tornado.websocket import WebSocketClosedError
 
 import attnviz.explorer
 from attnviz.cli import cli
@@ -13,6 +15,7 @@ from attnviz.errors import AttnvizError, DatasetError
 from attnviz.explorer import Explorer, State
 from attnviz.explorer.folders import runs_in
 from attnviz.explorer.library import open_runs
+from attnviz.explorer.server import Departed
 from tests import fakes
 from tests.serving import Served
 
@@ -177,3 +180,13 @@ def test_a_password_that_cannot_be_had_is_a_sentence(monkeypatch, folder, tmp_pa
         assert given == {}
     with pytest.raises(AttnvizError, match="a name and a password"):
         attnviz.explorer.server.serve([run], user="ada")
+
+
+def test_a_page_that_was_closed_leaves_no_traceback_in_the_log():
+    def said(error):
+        return logging.makeLogRecord(
+            {"msg": "Task exception was never retrieved", "exc_info": (type(error), error, None)}
+        )
+
+    assert not Departed().filter(said(WebSocketClosedError()))
+    assert Departed().filter(said(ValueError("another")))

@@ -6,10 +6,12 @@ import panel as pn
 import param
 
 from attnviz.explorer.guard import Guarded
+from attnviz.explorer.rows import SPELL
 
 __all__ = ["Choices"]
 
-CODE = """
+CODE = (
+    """
 export function render({model}) {
   const box = document.createElement('div')
   const draw = () => {
@@ -28,7 +30,7 @@ export function render({model}) {
       button.type = 'button'
       button.title = note
       button.setAttribute('aria-pressed', chosen)
-      part('name', text.replace(/[\\u2068\\u2069]/g, ''))  // what <bdi> says already
+      spell(part('name', ''), text)
       if (model.bars) {
         const bar = document.createElement('i')
         bar.style.width = `${100 * share}%`
@@ -44,6 +46,8 @@ export function render({model}) {
   return box
 }
 """
+    + SPELL
+)
 RULES = """
 :host { width: 100% !important; margin: 0 !important; }
 button { font: inherit; font-size: 12px; color: var(--av-ink); background: none; border: 1px solid transparent; border-radius: 5px;

@@ -8,9 +8,23 @@ import param
 from attnviz.explorer.guard import Guarded
 from attnviz.explorer.style import sheet
 
-__all__ = ["Rows"]
+__all__ = ["SPELL", "Rows"]
 
-CODE = """
+SPELL = """
+const spell = (element, text) => {  // what stands between the characters that isolate, in elements: these are not copied
+  element.dir = 'ltr'
+  element.append(...text.split(/[\\u2068\\u2069]/).map((part, place) => {
+    if (place % 2 === 0) return part
+    const isolated = document.createElement('bdi')
+    isolated.textContent = part
+    return isolated
+  }))
+  return element
+}
+"""
+
+CODE = (
+    """
 export function render({model}) {
   const list = document.createElement('div')
   list.className = 'rows'
@@ -20,7 +34,6 @@ export function render({model}) {
     made.textContent = text
     return made
   }
-  const bare = text => text.replace(/[\\u2068\\u2069]/g, '')  // what <bdi> says already
   const draw = () => list.replaceChildren(...model.items.map((item, number) => {
     const row = make(model.clickable ? 'button' : 'div', 'one', '')
     row.title = item.hint ?? ''
@@ -28,7 +41,8 @@ export function render({model}) {
     const fill = make('i', '', '')
     fill.style.width = `${100 * Math.min(1, Math.max(0, item.share))}%`
     bar.append(fill)
-    row.append(make('bdi', 'name', bare(item.name)), make('span', 'place', item.place), bar, make('span', 'number', item.number))
+    const name = spell(make('bdi', 'name', ''), item.name)
+    row.append(name, make('span', 'place', item.place), bar, make('span', 'number', item.number))
     if (model.clickable) row.addEventListener('click', () => model.send_msg(number))
     return row
   }))
@@ -37,6 +51,8 @@ export function render({model}) {
   return list
 }
 """
+    + SPELL
+)
 
 
 class Rows(pn.custom.JSComponent):  # type: ignore[misc]  # panel publishes no usable types

@@ -2,11 +2,13 @@
 
 import errno
 import gc
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import panel as pn
 from bokeh.util.browser import view
+from tornado.websocket import WebSocketClosedError
 
 from attnviz.errors import AttnvizError
 from attnviz.explorer.access import Admission, address, checked_prefix
@@ -67,6 +69,7 @@ def serve(
     admission, below = Admission.of(host, origins, forwarded=forwarded), checked_prefix(prefix)
     runs = open_runs(runs_in(paths)[0])
     warm()
+    _quiet()
     pn.extension("tabulator")
     try:
         server = pn.io.server.get_server(
@@ -94,6 +97,21 @@ def serve(
         server.io_loop.start()  # and not `run_until_shutdown`, which prints, and hangs where its output is closed
     finally:
         server.stop()
+
+
+class Departed(logging.Filter):
+    """Drops what Bokeh and asyncio log, a traceback each time, of a page that was closed with messages still on their way."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether something else is logged."""
+        of_task = record.exc_info is not None and isinstance(record.exc_info[1], WebSocketClosedError)
+        return not of_task and "connection was closed" not in record.getMessage()
+
+
+def _quiet() -> None:
+    for name in ("asyncio", "bokeh.server.views.ws"):
+        if not any(isinstance(known, Departed) for known in logging.getLogger(name).filters):
+            logging.getLogger(name).addFilter(Departed())
 
 
 def _why(error: OSError, host: str, port: int) -> str:

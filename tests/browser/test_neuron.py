@@ -48,7 +48,9 @@ def test_neurons_show_the_run_s_numbers_and_colour_the_map(shown, server, text_r
     agrees(seen.points.key[places[0]])
     keys = shown.page.get_by_role("group", name="Keys").get_by_role("button")
     assert keys.count() == min(12, len(places))
-    assert keys.locator("bdi").count() == keys.count()  # a token that runs from right to left turns nothing beside it
+    assert (
+        keys.locator("bdi.name").count() == keys.count()
+    )  # a token that runs from right to left turns nothing beside it
     keys.nth(1).click()
     agrees(seen.points.key[places[1]])
     shown.page.get_by_role("group", name="Queries").get_by_role("button").nth(2).click()
