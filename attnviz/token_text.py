@@ -62,7 +62,10 @@ def spelled(plain: Iterable[str], byte_values: Iterable[str | None]) -> str:
         bytes.fromhex(values) if isinstance(values, str) else text.encode("utf-8", "replace")
         for text, values in zip(plain, byte_values, strict=True)
     )
-    return "".join(f"0x{raw[a]:02X}" if char is None else char for a, _, char in characters_of(raw)).strip()
+    try:
+        return raw.decode("utf-8").strip()
+    except UnicodeDecodeError:
+        return "".join(f"0x{raw[a]:02X}" if char is None else char for a, _, char in characters_of(raw)).strip()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -70,7 +70,21 @@ def test_pictures_have_no_text_to_search_but_labels(tmp_path):
     assert match_tokens(pictures, "label", where="labels").all()
 
 
-@pytest.mark.parametrize("where", ["tokens", "sequences", "labels"])
+def test_words_end_with_their_sequence_and_a_blank_is_no_word(run):
+    assert not match_tokens(run, " ", where="words").any()
+    known = read_vocabulary(run, "words")
+    first = run.bounds[1:-1]
+    assert known.codes.shape == (run.num_tokens,)
+    np.testing.assert_array_equal(
+        match_tokens(run, "SEA", where="words", how="exact", vocabulary=known), match_tokens(run, "sea", how="exact")
+    )
+    joined = [
+        f"{a}{b}" for a, b in zip(run.tokens["plain"].iloc[first - 1], run.tokens["plain"].iloc[first], strict=True)
+    ]
+    assert not any(match_tokens(run, text, where="words").any() for text in joined)
+
+
+@pytest.mark.parametrize("where", ["tokens", "words", "sequences", "labels"])
 @pytest.mark.parametrize("text", ["[a", "(", "*", "(?<=a)b", "\\"])
 def test_what_is_no_pattern_is_a_sentence(run, text, where):
     with pytest.raises(DatasetError, match=r"is no regular expression: .*\."):

@@ -32,6 +32,7 @@ class Case:
     tokens: tuple[str, ...]  # the stretch of text that each covers; "" of special tokens
     ids: tuple[int, ...]
     special: np.ndarray
+    spans: tuple[tuple[tuple[int, int], ...], ...]  # of each line, from where to where each covers it
 
     def count(self, tell: Any) -> int:
         return sum(bool(tell(text)) for text in self.tokens if text)
@@ -55,7 +56,10 @@ def case(request, tmp_path_factory) -> Case:
         for stretch, number in zip(stretches, [i for one in read for i in one["input_ids"]], strict=True)
     )
     ids = tuple(number for one in read for number in one["input_ids"])
-    return Case(request.param, RunDirectory(made.path), stretches, ids, np.array([not text for text in stretches]))
+    spans = tuple(tuple(one["offset_mapping"]) for one in read)
+    return Case(
+        request.param, RunDirectory(made.path), stretches, ids, np.array([not text for text in stretches]), spans
+    )
 
 
 def is_sign(text: str) -> bool:
@@ -123,6 +127,25 @@ def test_an_exact_search_finds_a_word_that_stands_in_the_text(case):
     )
     alone = int((found & starts & ends).sum())
     assert alone == (0 if case.kind in SPLIT_OFF else the)
+
+
+@pytest.mark.parametrize("word", ["the", "unbelievably", "Interpretability", "שלום"])
+def test_a_word_is_found_in_all_its_tokens(case, word):
+    expected, seen = [], []
+    for sequence, (line, own) in enumerate(zip(LINES, case.spans, strict=True)):
+        places = {at for found in re.finditer(rf"\b{word}\b", line) for at in range(*found.span())}
+        there = [bool(line[a:b].strip()) for a, b in own]  # a blank alone belongs to what follows
+        rows = case.run.token_slice(sequence)
+        seen += np.arange(rows.start, rows.stop)[there].tolist()
+        expected += [
+            not places.isdisjoint(range(a, b)) for (a, b), is_there in zip(own, there, strict=True) if is_there
+        ]
+    for how, wanted in (("exact", word), ("exact", f" {word}"), ("regex", f"^{word}$")):
+        found = match_tokens(case.run, wanted, where="words", how=how, case=True)
+        np.testing.assert_array_equal(found[seen], expected)
+    within = match_tokens(case.run, word[1:-1], where="words", case=True)
+    assert within[seen][expected].all()
+    assert match_tokens(case.run, word[:3], where="words", how="prefix", case=True)[seen][expected].all()
 
 
 @pytest.mark.parametrize("character", ["東", "ל", "न", "ح", "👧"])

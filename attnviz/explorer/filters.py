@@ -22,13 +22,13 @@ class Filters(param.Parameterized):  # type: ignore[misc]  # param publishes no 
         default="contains",
         label="Match",
         objects={"contains": "contains", "exactly": "exact", "begins with": "prefix", "pattern": "regex"},
-        doc="A pattern is a regular expression of RE2, such as ^un.*ed$. What is exact may have a word-start mark before it.",
+        doc="A pattern is a regular expression of RE2, such as ^un.*ed$. A blank before or behind a token need not be typed.",
     )
     where = param.Selector(
         default="tokens",
         label="Search in",
-        objects={"tokens": "tokens", "sequences": "sequences", "labels": "labels"},
-        doc="In tokens; in the whole text of their sequence; or in the columns that you gave for it.",
+        objects={"tokens": "tokens", "words": "words", "sequences": "sequences", "labels": "labels"},
+        doc="In tokens; in words, each found in all its tokens; in the text of their sequence; or in the columns you gave for it.",
     )
     hide_punctuation = param.Boolean(
         default=False, label="Hide punctuation", doc="Leave out tokens of punctuation, on the maps and in sentences."

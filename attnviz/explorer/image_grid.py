@@ -46,7 +46,12 @@ def sequences_to_show(state: State) -> NDArray[np.int64]:
     if state.image_of == "found":
         if not state.search:
             raise DatasetError("Write into the search field of the side bar which images to show.")
-        how = {"how": state.how, "where": state.where, "case": state.case, "vocabulary": library.vocabulary(run)}
+        how = {
+            "how": state.how,
+            "where": state.where,
+            "case": state.case,
+            "vocabulary": library.vocabulary(run, state.where),
+        }
         kept = np.logical_or.reduceat(match_tokens(run, state.search, **how), run.bounds[:-1])[images]
     elif state.image_of == "label":
         name = label_column(run)

@@ -127,9 +127,9 @@ def traits(run: RunDirectory) -> tuple[Trait, ...]:
 
 
 @lru_cache(maxsize=8)
-def vocabulary(run: RunDirectory) -> Vocabulary:
-    """Return the distinct tokens of a run; see ``views.read_vocabulary``."""
-    return read_vocabulary(run)
+def vocabulary(run: RunDirectory, where: str) -> Vocabulary:
+    """Return the distinct tokens of a run, or its words; see ``views.read_vocabulary``."""
+    return read_vocabulary(run, "words" if where == "words" else "tokens")
 
 
 @lru_cache(maxsize=8)

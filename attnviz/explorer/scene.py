@@ -150,7 +150,12 @@ def _search(state: State) -> tuple[NDArray[np.bool_] | None, str]:
     if not state.search:
         return None, ""
     run = state.directory
-    how = {"how": state.how, "where": state.where, "case": state.case, "vocabulary": library.vocabulary(run)}
+    how = {
+        "how": state.how,
+        "where": state.where,
+        "case": state.case,
+        "vocabulary": library.vocabulary(run, state.where),
+    }
     try:
         return match_tokens(run, state.search, **how), ""
     except DatasetError as error:

@@ -39,7 +39,7 @@ class SearchBox(Viewer):  # type: ignore[misc]  # panel publishes no usable type
             several = len(scene.run.streams) > 1
             where = ("in this head" if one else "in the heads that have them") if several else "in every head"
             sequences = count_sequences(scene.run, scene.matched)
-            lacks = markup.quiet(scene.run.lacks) if scene.run.lacks and self.state.where == "tokens" else ""
+            lacks = markup.quiet(scene.run.lacks) if scene.run.lacks and self.state.where in ("tokens", "words") else ""
             self._found.object = (
                 f"{queries:,} queries and {keys:,} keys match, {where}. They are of {sequences:,} "
                 f"{'sequence' if sequences == 1 else 'sequences'}.{lacks}"

@@ -44,7 +44,7 @@ class State(Filters, ImageChoices):
     color = param.Selector(
         label="Colour", doc="What the colour of a point stands for; the legend below can hide points."
     )
-    search = param.String(default="", doc="Light the points whose token, sequence or label has this text.")
+    search = param.String(default="", doc="Light the points whose token, word, sequence or label has this text.")
     case = param.Boolean(default=False, label="Match case", doc="Tell capital letters from small ones.")
     kinds = param.Selector(
         default="both",

@@ -12,11 +12,12 @@ __all__ = ["word_starts", "word_texts"]
 
 
 def word_starts(run: RunDirectory, tokens: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return which of some tokens of one sequence, ascending, begin a word; the first does, and what follows a patch."""
-    own = run.tokens[["starts_word", "segment", "stream", "modality"]].iloc[tokens]
+    """Return which of some tokens, ascending, begin a word; the first of a sequence does, and what follows a patch."""
+    apart = ("sequence_id", "segment", "stream", "modality")
+    own = run.tokens[["starts_word", *apart]].iloc[tokens]
     starts: NDArray[np.bool_] = own["starts_word"].to_numpy(bool, copy=True)
     starts[:1] = True
-    for name in ("segment", "stream", "modality"):
+    for name in apart:
         values = own[name].to_numpy()
         starts[1:] |= values[1:] != values[:-1]
     return starts
