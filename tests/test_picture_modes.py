@@ -113,6 +113,18 @@ def test_background_that_is_no_colour_is_refused(background, tmp_path):
         read(str(tmp_path), options=options(background=background), seed=0)
 
 
+@pytest.mark.parametrize(
+    "name", ["rgba.png", "la.png", "index.png", "twelve.png", "kelvin.tif", "whole.tif", "sbit.png"]
+)
+def test_a_table_of_pictures_shows_the_same(name, tmp_path):
+    """Each file by itself, in a table: no folder decides which of them are looked at."""
+    made, how, expected, *_ = (CLEAR | WIDE)[name]
+    put(tmp_path / name, made, how)
+    (tmp_path / "a.csv").write_text(f"file\n{name}\n")
+    (image,) = shown(tmp_path / "a.csv", image_column="file").values()
+    assert_shows(image if image.ndim == 3 else grey(image), expected, name)
+
+
 # One range for all pictures of a source
 
 
