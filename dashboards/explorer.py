@@ -7,8 +7,8 @@ import sys
 
 import panel as pn
 
-from attnviz.explorer import Explorer, session_refusal
+from attnviz.explorer import page_of, session_refusal
 
 pn.extension()
 refusal = session_refusal()
-(Explorer(sys.argv[1:]) if refusal is None else pn.pane.Str(refusal)).servable(title="attnviz")
+(page_of(sys.argv[1:]) if refusal is None else pn.pane.Str(refusal)).servable(title="attnviz")

@@ -20,12 +20,13 @@ from attnviz.errors import DatasetError
 from attnviz.explorer import Explorer, State, library
 from attnviz.explorer.choices import Choices
 from attnviz.explorer.controls import Press, Segments
-from attnviz.explorer.guard import Guard, Guarded, fault_of, sentence
+from attnviz.explorer.guard import Guard, Guarded, sentence
 from attnviz.explorer.legend import Legend
 from attnviz.explorer.notices import Notices
 from attnviz.explorer.page import Page
 from attnviz.explorer.rows import Rows
 from attnviz.explorer.squares import Squares
+from attnviz.faults import fault_of
 
 HERE = Path(attnviz.explorer.__file__).parent
 WINDOW = {"x0": [-0.6], "x1": [0.6], "y0": [-0.6], "y1": [0.6], "w": [300], "h": [300]}

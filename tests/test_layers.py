@@ -12,6 +12,7 @@ import attnviz
 ROOT = Path(attnviz.__file__).parent
 RANKS = {
     "errors": 0,
+    "faults": 0,
     "types": 0,
     "schema": 0,
     "resources": 1,

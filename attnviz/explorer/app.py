@@ -52,6 +52,7 @@ VIEWS: dict[str, type[View]] = {
 
 STEPS = {"ArrowLeft": (0, -1), "ArrowRight": (0, 1), "ArrowUp": (-1, 0), "ArrowDown": (1, 0)}
 MOVES = {"←": "Previous head", "→": "Next head", "↑": "Layer above", "↓": "Layer below"}
+LOOKS = 5000  # milliseconds between two looks at the files of the run, on a page at which nobody does anything
 DRAGS = {"m": "move", "b": "box", "l": "lasso"}
 
 
@@ -118,6 +119,8 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         told = [*State.ADDRESS, "problem", "selection"]
         follow(self.state, told, act=self._look_at_run)
         self._demand = follow(self.state, told, act=self._show, last=True)
+        if page is not None and self._served:
+            page.add_periodic_callback(guard(self._look_at_run), LOOKS)  # ends with the session
         for part in (*self._parts, self._add_beside, self._views.make):
             self.state.guard.repeat(part, self._demand)
         attempt(self.state, act=self._show)

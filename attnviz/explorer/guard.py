@@ -10,33 +10,17 @@ Components take ``Guarded`` handlers only, so none is registered past the guard.
 
 import functools
 import logging
-import platform
-import sys
-import traceback
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, ParamSpec
 
 from attnviz.errors import AttnvizError
+from attnviz.faults import Fault, fault_of
 
-__all__ = ["Fault", "Guard", "Guarded", "fault_of", "guarded", "sentence"]
+__all__ = ["Guard", "Guarded", "guarded", "sentence"]
 
 log = logging.getLogger("attnviz.explorer")
 
-LONGEST = 240  # characters of an exception's message in a sentence: the rest is in the details
 Given = ParamSpec("Given")
-PACKAGES = ("attnviz", "panel", "bokeh", "numpy", "pandas", "pyarrow")
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """An exception that nobody expected."""
-
-    place: str  # where it happened, in the words of the page
-    error: str  # its type and message, on one line
-    details: str  # versions, what was shown, traceback
 
 
 class Guarded:
@@ -161,18 +145,6 @@ def guarded(method: Callable[Given, None]) -> Callable[Given, None]:
     return call
 
 
-def fault_of(error: BaseException, about: Mapping[str, str]) -> Fault:
-    """Return what is told of an exception; ``about`` says where it happened (``in``) and what was shown."""
-    first = " ".join(str(error).split())
-    text = _without_paths(f"{type(error).__name__}: {first}" if first else type(error).__name__)
-    shown = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    said = "\n".join(f"{name}: {value}" for name, value in about.items())
-    trace = _without_paths("".join(traceback.format_exception(error)))
-    details = f"{versions}, Python {platform.python_version()}, {platform.system()}\n{said}\n\n{trace}"
-    return Fault(about["in"], shown, details)
-
-
 def sentence(faults: Iterable[Fault]) -> str:
     """Return the sentence that tells of some faults, at least one."""
     first, *rest = faults
@@ -183,10 +155,3 @@ def sentence(faults: Iterable[Fault]) -> str:
         f"Something went wrong in {' and in '.join(places)}: {first.error.rstrip('.')}{more}. "
         "This is a fault of attnviz; the rest of the page goes on."
     )
-
-
-def _without_paths(text: str) -> str:
-    """Leave out where on this machine things lie: a traceback is read by others."""
-    for folder in sorted({entry for entry in sys.path if len(entry) > 1}, key=len, reverse=True):
-        text = text.replace(f"{folder}/", "")
-    return text.replace(str(Path.home()), "~") if len(str(Path.home())) > 1 else text

@@ -1,6 +1,8 @@
 """What a server calls for each page: the explorer of its runs as they are now, or a sentence where even that fails."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import panel as pn
 
@@ -8,13 +10,14 @@ from attnviz.errors import AttnvizError
 from attnviz.explorer import markup
 from attnviz.explorer.app import Explorer
 from attnviz.explorer.controls import box
-from attnviz.explorer.guard import fault_of, log, sentence
-from attnviz.explorer.library import open_again
+from attnviz.explorer.guard import log, sentence
+from attnviz.explorer.library import open_again, open_runs
 from attnviz.explorer.notices import Notices
 from attnviz.explorer.style import colors, sheet
+from attnviz.faults import fault_of
 from attnviz.store import RunDirectory
 
-__all__ = ["Pages"]
+__all__ = ["Pages", "page_of"]
 
 
 class Pages:
@@ -25,15 +28,33 @@ class Pages:
 
     def make(self) -> Explorer | pn.viewable.Viewable:
         """Return a page."""
+        return _told(self._make, ", ".join(self._runs))
+
+    def _make(self) -> Explorer:
         self._runs = open_again(self._runs)
-        try:
-            return Explorer(list(self._runs.values()))
-        except AttnvizError as error:
-            return _plain(pn.pane.HTML(markup.note(str(error)), css_classes=["banner"], stylesheets=sheet()))
-        except Exception as error:
-            log.exception("A page could not be made.")
-            fault = fault_of(error, {"in": "making the page", "runs": ", ".join(self._runs)})
-            return _plain(Notices(notices=[(sentence([fault]), "copy", fault.details)]))
+        return Explorer(list(self._runs.values()))
+
+
+def page_of(paths: Sequence[str | Path]) -> Explorer | pn.viewable.Viewable:
+    """Return a page of some runs, which are opened for the first page of these paths: for a server that runs a script a page."""
+    return _told(lambda: _pages(tuple(paths)).make(), ", ".join(Path(path).name for path in paths))
+
+
+@lru_cache(maxsize=8)
+def _pages(paths: tuple[str | Path, ...]) -> Pages:
+    return Pages(open_runs(paths))
+
+
+def _told(make: Callable[[], Explorer | pn.viewable.Viewable], runs: str) -> Explorer | pn.viewable.Viewable:
+    """Return a page, or a sentence in its place."""
+    try:
+        return make()
+    except AttnvizError as error:
+        return _plain(pn.pane.HTML(markup.note(str(error)), css_classes=["banner"], stylesheets=sheet()))
+    except Exception as error:
+        log.exception("A page could not be made.")
+        fault = fault_of(error, {"in": "making the page", "runs": runs})
+        return _plain(Notices(notices=[(sentence([fault]), "copy", fault.details)]))
 
 
 def _plain(shown: pn.viewable.Viewable) -> pn.viewable.Viewable:
