@@ -307,3 +307,47 @@ def test_info_works_where_torch_is_not_installed(fake):
         [sys.executable, "-c", WITHOUT, "info", str(fake)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def broken(*given, **named):
+    raise KeyError("planted in a\nlibrary")
+
+
+@pytest.mark.parametrize("words", [["info"], ["export", "--to", "csv"], ["view"]])
+def test_an_unexpected_error_is_one_sentence_with_its_details_in_a_file(
+    attnviz_command, fake, words, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("ATTNVIZ_DEBUG", raising=False)
+    monkeypatch.setattr("attnviz.store.read.read_manifest", broken)
+    done = attnviz_command(words[0], fake, *words[1:])
+    (file,) = tmp_path.glob("attnviz-*.txt")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: KeyError: 'planted in a\\nlibrary'. This is a fault of attnviz, or of what it runs on. "
+        f"To report it, send the details in {file}; attnviz --debug shows them at once.\n"
+    )
+    details = file.read_text("utf-8")
+    assert "Traceback (most recent call last)" in details
+    assert f"command: attnviz {words[0]}" in details
+    assert file.stat().st_mode & 0o077 == 0  # it may tell what the data is called
+
+
+@pytest.mark.parametrize("asked", ["option", "variable", "no folder for the file"])
+def test_the_traceback_is_shown_to_whoever_asks(attnviz_command, fake, asked, monkeypatch, tmp_path):
+    monkeypatch.setenv("ATTNVIZ_DEBUG", "1" if asked == "variable" else "")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    monkeypatch.setattr("attnviz.store.read.read_manifest", broken)
+    done = attnviz_command(*(["--debug"] if asked == "option" else []), "info", fake)
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert done.stderr.endswith("This is a fault of attnviz, or of what it runs on.\n")
+
+
+def test_stopping_is_no_error(attnviz_command, fake, monkeypatch):
+    def stop(*given, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("attnviz.store.read.read_manifest", stop)
+    done = attnviz_command("info", fake)
+    assert (done.returncode, done.stderr.strip()) == (130, "Stopped. Give the same command again to go on.")
