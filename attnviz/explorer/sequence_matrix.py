@@ -54,6 +54,8 @@ class MatrixPart:
     def frame(self, row: int, column: int, number: int | None, lines: Sequence[str]) -> None:
         """Frame a cell and write what is known of it beside it."""
         shown, made = self.shown, self.figure
+        if number is None and isinstance(made, Matrices):
+            raise ValueError("It is not said which of the small matrices is meant.")
         matrix = 0 if number is None else number  # without small ones there is one matrix
         weight = float(self.weights[matrix, row, column])
         what = "weight" if number is not None else how_joined(self.state, shown)
