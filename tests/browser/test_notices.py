@@ -63,3 +63,15 @@ def test_a_run_that_was_replaced_is_told_and_loaded_again(shown, tmp_path):
             lambda: page.locator(".counts").all_text_contents(), lambda texts: "14 sequences" in str(texts)
         )
         assert page.locator(".notice").count() == 0
+
+
+def test_a_page_that_nobody_touches_says_that_its_run_was_replaced(shown, tmp_path):
+    path = fakes.write_fake_run(tmp_path / "text", sequences=10)
+    soon = "import attnviz.explorer.app as app; app.LOOKS = 200\n"
+    with serving([path], before=soon) as address:
+        shown.open(address)
+        shown.painted("wall-image")
+        path.rename(tmp_path / "old")
+        shutil.copytree(fakes.write_fake_run(tmp_path / "new/text", sequences=14), path)
+        shown.assert_until(lambda: shown.page.locator(".notice").all_text_contents(), bool)
+        assert "was replaced at" in shown.text(".notice p")
