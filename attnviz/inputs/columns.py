@@ -9,6 +9,7 @@ than an error: it is the user's data.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,17 @@ def _image(value: Any, folder: Path) -> Picture | Skip:
 
 def _attributes(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     """Return the user's other columns under names that are free."""
-    attributes: dict[str, Any] = {}
-    others = [str(name) for name in row if name not in columns.shown]
+    return {free: row[name] for name, free in _free_names(tuple(row), columns.shown)}
+
+
+@lru_cache(maxsize=256)  # of a million rows most have the same columns
+def _free_names(names: tuple[str, ...], shown: tuple[str | None, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the user's other columns, each with a name that is free."""
+    others = [name for name in names if name not in shown]
+    free: dict[str, str] = {}
     for name in others:
-        attributes[free_name(name, SEQUENCES.names, {*others, *attributes})] = row[name]
-    return attributes
+        free[name] = free_name(name, SEQUENCES.names, {*others, *free.values()})
+    return tuple(free.items())
 
 
 def free_name(name: str, reserved: Iterable[str], taken: Iterable[str]) -> str:

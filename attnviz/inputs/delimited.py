@@ -23,6 +23,8 @@ from attnviz.types import Record
 
 __all__ = ["read_csv", "read_tsv"]
 
+_AT_ONCE = 1024  # rows: a label that they share is looked at once
+
 
 def read_csv(location: str, options: DataOptions, seed: int) -> Rows:
     """Open a comma-separated file, or one that a spreadsheet calls so."""
@@ -95,6 +97,7 @@ def _scanned(file: TextFile, dialect: Dialect) -> tuple[Dialect, _Scan | None, t
 def _scan(file: TextFile, dialect: Dialect) -> _Scan | None:
     """Return what a walk through all rows finds; None for a file without a header."""
     scan: _Scan | None = None
+    kept: list[list[str]] = []
     for number, cells in rows(file, dialect):
         if scan is None:
             if isinstance(cells, str):
@@ -105,21 +108,32 @@ def _scan(file: TextFile, dialect: Dialect) -> _Scan | None:
         if isinstance(cells, str):
             scan.malformed = scan.malformed or (number, cells)
             scan.malformed_count += 1
-        else:
-            _see(scan, number, cells)
+        elif exact := _exact(scan, number, cells):
+            kept.append(exact)
+            if len(kept) == _AT_ONCE:
+                _see(scan, kept)
+    if scan is not None and kept:
+        _see(scan, kept)
     return scan
 
 
-def _see(scan: _Scan, number: int, cells: list[str]) -> None:
+def _exact(scan: _Scan, number: int, cells: list[str]) -> list[str] | None:
+    """Return the cells of a row that has as many as the header; count one that has not."""
     exact = cut(cells, len(scan.header))
     if exact is None:
         scan.wrong_count += 1
         if len(scan.wrong) < 5:
             scan.wrong.append((number, len(cells)))
-        return
-    scan.further += len(cells) > len(exact)
-    for column, value in zip(scan.columns, exact, strict=True):
-        column.see(value)
+    elif len(cells) > len(exact):
+        scan.further += 1
+    return exact
+
+
+def _see(scan: _Scan, kept: list[list[str]]) -> None:
+    """Show some rows to the columns, and forget them."""
+    for column, values in zip(scan.columns, zip(*kept, strict=True), strict=True):
+        column.see(values)
+    kept.clear()
 
 
 def _require_rows(path: Path, scan: _Scan, dialect: Dialect) -> None:

@@ -1,6 +1,6 @@
 """What the cells of a CSV column are: whole numbers, measured numbers, true or false, dates, or text as it stands.
 
-Receives the cells one by one, gives what reads them. A column is numbers only where writing them back gives what was written:
+Receives the cells some at a time, gives what reads them. A column is numbers only where writing them back gives what was written:
 
 - whole numbers have no plus and no leading zero and fit into 64 bits, signed or not; longer identifiers are text;
 - measured numbers have a decimal point somewhere in the column (or an exponent with a sign, as programs write it) and are
@@ -15,7 +15,7 @@ pyarrow were tried first (2026-11-28): both make floats of 20 digits, pandas of 
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Protocol
 
@@ -55,7 +55,10 @@ class _Whole:
         if not _WHOLE.fullmatch(cell):
             return False
         value = int(cell)
-        self.least, self.most = min(self.least, value), max(self.most, value)
+        if value > self.most:
+            self.most = value
+        elif value < self.least:
+            self.least = value
         return True
 
     def widened(self, cell: str) -> _Kind | None:
@@ -175,7 +178,7 @@ _KINDS: tuple[Callable[[], _Kind], ...] = (
 
 
 class Column:
-    """The cells of one column, seen one after the other."""
+    """The cells of one column, seen some at a time."""
 
     def __init__(self, delimiter: str = ",") -> None:
         self.delimiter = delimiter
@@ -184,22 +187,27 @@ class Column:
         self._kind: _Kind | None = None
         self._is_text = False
 
-    def see(self, cell: str) -> None:
-        """Take in one cell."""
-        if not cell:
-            return
-        self.empty = False
+    def see(self, cells: Sequence[str]) -> None:
+        """Take in some cells: each different one is looked at once, and none of a column that is text."""
         if self._is_text:
             return
-        if cell in _MISSING:
-            self.missing[cell] = self.missing.get(cell, 0) + 1
-        elif self._kind is not None:
-            if not self._kind.see(cell):
-                self._kind = self._kind.widened(cell)
-                self._is_text = self._kind is None
-        else:
+        for cell in dict.fromkeys(cells):
+            if cell in _MISSING:
+                self.empty = False
+                self.missing[cell] = self.missing.get(cell, 0) + cells.count(cell)
+            elif cell:
+                self.empty = False
+                if not self._fits(cell):
+                    self._is_text = True
+                    return
+
+    def _fits(self, cell: str) -> bool:
+        """Tell whether some kind has this cell and all before it, and remember it."""
+        if self._kind is None:
             self._kind = next((kind for make in _KINDS if (kind := make()).see(cell)), None)
-            self._is_text = self._kind is None
+        elif not self._kind.see(cell):
+            self._kind = self._kind.widened(cell)
+        return self._kind is not None
 
     def parser(self) -> Callable[[str], Any]:
         """Return what makes a value of a cell."""
