@@ -52,6 +52,7 @@ class Record:
     image: Callable[[], NDArray[np.uint8]] | None = None  # decodes it: (height, width) or (height, width, 3)
     attributes: Mapping[str, Any] = field(default_factory=dict)  # the user's other columns, as they came
     notes: tuple[str, ...] = ()  # what was done to it that people should know: "transparent, laid on white"
+    source: str = ""  # which of several sources it came from
 
 
 @dataclass(frozen=True, slots=True)

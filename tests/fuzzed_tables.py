@@ -63,6 +63,7 @@ NAMES = [
     "",
     "1",
     "num_tokens",
+    "num_tokens_",
     "Text",
 ]
 

@@ -126,6 +126,27 @@ def test_reserved_names_get_a_trailing_underscore(tmp_path):
     assert not set(SEQUENCES.names) & set(attributes)
 
 
+def test_two_columns_never_become_one_where_rows_lack_some(tmp_path):
+    rows = [{"num_tokens": 1}, {"num_tokens": 2, "num_tokens_": 3}, {"num_tokens_": 4}]
+    path = write_json_lines(tmp_path / "a.jsonl", [{"text": "x", **row} for row in rows])
+    inputs = read(path, options=options(), seed=0)
+    assert [record.attributes for record in inputs.records] == [
+        {"num_tokens__": 1},
+        {"num_tokens__": 2, "num_tokens_": 3},
+        {"num_tokens_": 4},
+    ]
+
+
+def test_columns_of_several_sources_never_become_one(tmp_path):
+    one = write_json_lines(tmp_path / "a.jsonl", [{"text": "x", "source": "mine"}, {"text": "y", "source_": "other"}])
+    two = write_json_lines(tmp_path / "b.jsonl", [{"text": "z", "source": "yours", "source_": "others"}])
+    assert [record.attributes for record in read([one, two], options=options(), seed=0).records] == [
+        {"source__": "mine", "source": one},
+        {"source_": "other", "source": one},
+        {"source__": "yours", "source_": "others", "source": two},
+    ]
+
+
 def test_two_columns_make_a_pair(tmp_path):
     rows = [{"a": "a cat", "b": "an animal"}, {"a": "a dog", "b": " "}, {"a": "a fish"}, {"a": 5, "b": "x"}]
     inputs = read(write_json_lines(tmp_path / "a.jsonl", rows), options=options(column="a", pair_column="b"), seed=0)

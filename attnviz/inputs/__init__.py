@@ -5,6 +5,7 @@ rows its source holds and reads the chosen ones, so that sampling lies in one pl
 """
 
 from attnviz.inputs.cells import Cell
+from attnviz.inputs.columns import name_columns
 from attnviz.inputs.drawing import Draw
 from attnviz.inputs.reading import READERS, Inputs, Reader, draw, nothing_usable, read
 from attnviz.inputs.rows import DataOptions, Rows, Skip, Source
@@ -20,6 +21,7 @@ __all__ = [
     "Skip",
     "Source",
     "draw",
+    "name_columns",
     "nothing_usable",
     "read",
 ]

@@ -2,14 +2,13 @@
 
 Receives a mapping of column names to values, gives a Record or the reason why there is none. The text, pair and image columns
 become the Record's, an image as bytes or as a path from the folder of the table; everything else rides along as attributes,
-with the types it came with. A name that the run's ``sequences.parquet`` needs for itself gets a trailing underscore rather
-than an error: it is the user's data.
+with the types it came with. Once all records are there, ``name_columns`` gives a trailing underscore to a name that the run's
+``sequences.parquet`` needs for itself, rather than an error: it is the user's data.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from attnviz.inputs.rows import DataOptions, Skip
 from attnviz.schema import SEQUENCES
 from attnviz.types import Record
 
-__all__ = ["Columns", "choose", "free_name", "require_distinct", "to_record"]
+__all__ = ["Columns", "choose", "free_name", "name_columns", "require_distinct", "to_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,8 @@ def to_record(reference: str, row: Mapping[str, Any], columns: Columns) -> Recor
     """
     main = row.get(columns.main)
     pair = row.get(columns.pair) if columns.pair else None
-    attributes = _attributes(row, columns)
+    shown = columns.shown
+    attributes = {str(name): value for name, value in row.items() if name not in shown}
     if columns.main == columns.image or _is_picture(main):
         image = _image(main, columns.folder)
         if isinstance(image, Skip):
@@ -105,19 +105,26 @@ def _image(value: Any, folder: Path) -> Picture | Skip:
     return Picture(folder / value)
 
 
-def _attributes(row: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """Return the user's other columns under names that are free."""
-    return {free: row[name] for name, free in _free_names(tuple(row), columns.shown)}
+def name_columns(records: Sequence[Record]) -> list[Record]:
+    """Return the same records, the user's columns under names that are free in all of them, and with the source of each of several.
 
-
-@lru_cache(maxsize=256)  # of a million rows most have the same columns
-def _free_names(names: tuple[str, ...], shown: tuple[str | None, ...]) -> tuple[tuple[str, str], ...]:
-    """Return the user's other columns, each with a name that is free."""
-    others = [name for name in names if name not in shown]
+    It takes all records to do so: in JSON lines one row lacks what another has, and of two columns of like names each keeps one
+    name in every row.
+    """
+    given = dict.fromkeys(name for record in records for name in record.attributes)
+    several = any(record.source for record in records)
+    reserved = [*SEQUENCES.names, *(["source"] if several else [])]
     free: dict[str, str] = {}
-    for name in others:
-        free[name] = free_name(name, SEQUENCES.names, {*others, *free.values()})
-    return tuple(free.items())
+    for name in given:
+        free[name] = free_name(name, reserved, {*given, *free.values()})
+    if not several and all(name == named for name, named in free.items()):
+        return list(records)
+    return [replace(record, attributes=_named(record, free)) for record in records]
+
+
+def _named(record: Record, free: Mapping[str, str]) -> dict[str, Any]:
+    own = {free[name]: value for name, value in record.attributes.items()}
+    return own | {"source": record.source} if record.source else own
 
 
 def free_name(name: str, reserved: Iterable[str], taken: Iterable[str]) -> str:

@@ -17,7 +17,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attnviz.inputs.columns import free_name
 from attnviz.inputs.rows import Indexes, Rows, Skip, Source
 from attnviz.types import Record
 
@@ -151,11 +150,8 @@ class Draw:
         self.examples.setdefault(skip.reason, f"{place}: {skip.words}" if skip.words else place)
 
     def _tagged(self, record: Record, owner: int) -> Record:
-        """Return the Record with its source as an attribute; a column of the user's by that name steps aside."""
-        if len(self.sources) < 2:
-            return record
-        others = {free_name(name, ["source"], record.attributes): value for name, value in record.attributes.items()}
-        return replace(record, attributes={**others, "source": self.sources[owner].name})
+        """Return the Record with the source that it came from, where there are several."""
+        return record if len(self.sources) < 2 else replace(record, source=self.sources[owner].name)
 
 
 def _such_as(example: str | None) -> str:

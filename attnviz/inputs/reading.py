@@ -12,6 +12,7 @@ from pathlib import Path
 
 from attnviz.errors import InputError, nearest
 from attnviz.inputs.builtin import BUILTINS, read_builtin
+from attnviz.inputs.columns import name_columns
 from attnviz.inputs.delimited import read_csv, read_tsv
 from attnviz.inputs.drawing import Draw
 from attnviz.inputs.hub import read_hub
@@ -98,7 +99,7 @@ def read(source: str | Source | Sequence[str | Source], *, options: DataOptions,
     )
     if not records:
         raise InputError(nothing_usable(drawn))
-    return Inputs(tuple(records), dict(drawn.skipped), drawn.notes(), drawn.not_drawn)
+    return Inputs(tuple(name_columns(records)), dict(drawn.skipped), drawn.notes(), drawn.not_drawn)
 
 
 def draw(source: str | Source | Sequence[str | Source], *, options: DataOptions, seed: int, limited: bool) -> Draw:

@@ -9,7 +9,7 @@ import io
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from attnviz import schema
 from attnviz.capturing import LONG
 from attnviz.errors import CaptureError, InputError, nearest, require
-from attnviz.inputs import Skip, draw, nothing_usable
+from attnviz.inputs import Skip, draw, name_columns, nothing_usable
 from attnviz.models import LoadedModel
 from attnviz.recipe import Recipe
 from attnviz.types import LayerInfo, Progress, Record, TokenSequence
@@ -102,9 +102,10 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
     sequences = drawn.collect(use, lambda: held.room(drawn.rows))
     if not sequences:
         raise InputError(f"{nothing_usable(drawn)} Check the column, the model and the limits.")
-    _require_columns(recipe.data.classes, (sequence.record for sequence in sequences))
+    records = name_columns([sequence.record for sequence in sequences])
+    _require_columns(recipe.data.classes, records)
     return Prepared(
-        tuple(sequences),
+        tuple(replace(sequence, record=record) for sequence, record in zip(sequences, records, strict=True)),
         dict(drawn.skipped),
         shortened=sum(sequence.truncated for sequence in sequences),
         rows=drawn.rows,
