@@ -76,7 +76,9 @@ class Table:
     rows: int  # lines of data, whatever is wrong with them
     texts: list = field(default_factory=list)  # what a model can read, in order; None where it is not known
     names: list = field(default_factory=list)  # of all columns but the text: none may be lost unsaid
-    columns: dict = field(default_factory=dict)  # those of texts, and those of whole numbers → their cells
+    columns: dict = field(
+        default_factory=dict
+    )  # those of texts and of whole numbers → their cells; all of Arrow → an array
     certain: bool = False  # whether nothing about it is in doubt, so that it must be read
 
 
@@ -340,10 +342,9 @@ def write_arrow(folder, drawn):
     texts = drawn["columns"][0]
     kept = [number for number, text in enumerate(texts) if usable(text)]
     columns = {
-        name: [values[number] for number in kept]
+        name: _array([values[number] for number in kept], kind)
         for name, kind, values in zip(drawn["names"][1:], kinds[1:], drawn["columns"][1:], strict=True)
-        if (kind in TEXT_TYPES or pa.types.is_integer(kind))
-        and not (drawn["twist"] == "named twice" and name == drawn["names"][1])
+        if not (drawn["twist"] == "named twice" and name == drawn["names"][1])
     }
     certain = drawn["twist"] is None and bool(kept)
     return Table(path, len(texts), [texts[number] for number in kept], names[1:], columns, certain)

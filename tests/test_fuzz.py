@@ -6,6 +6,7 @@ The seed is fixed. `make test` tries some of each kind; all 500 tables and 200 f
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -79,8 +80,16 @@ def check_table(kind, drawn, model):
         lost = [name for name in table.names if name not in said]
         assert kept.num_columns >= len(schema.SEQUENCES) + len(lost), (table.names, kept.column_names)
         for name, expected in table.columns.items():
-            stored = kept[_stored(name, kept.column_names, table.names)].to_pylist()
-            assert [_written(value) for value in stored] == [_written(value) for value in expected], name
+            require_values(kept[_stored(name, kept.column_names, table.names)].combine_chunks(), expected)
+
+
+def require_values(stored, expected):
+    if pa.types.is_null(stored.type) and isinstance(expected, pa.Array):
+        assert expected.null_count == len(expected) == len(stored)
+    elif isinstance(expected, pa.Array):  # few rows, so that all are written; NaN is NaN, and no year is too far
+        assert stored.to_string(window=99) == expected.cast(stored.type).to_string(window=99)
+    else:
+        assert [_written(value) for value in stored.to_pylist()] == [_written(value) for value in expected]
 
 
 def _written(value):
@@ -111,7 +120,7 @@ def check_folder(drawn, model):
 def table_tests(kind):
     drawn = fuzzed_tables.TABLES[kind][0]
 
-    @tries(max(SHARES[kind] // 12, 5))
+    @tries(max(SHARES[kind] // (4 if kind == "arrow" else 12), 5))
     @given(drawn=drawn)
     def some(reader, drawn):
         check_table(kind, drawn, reader)
