@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.fakes import write_fake_run
+from tests.pace import some
 
 pytest.importorskip("panel")
 
@@ -135,9 +136,16 @@ def assert_told(explorer, place, caplog):
     assert logged[0].exc_info[2] is not None
 
 
-@pytest.mark.parametrize("opened", [True, False], ids=["while open", "on opening"])
+FAULTS = [(address, deep, opened) for address, deep in [*DEEP.items(), *DRAWN.items()] for opened in (True, False)]
+FAST = [
+    fault for number, fault in enumerate(FAULTS) if number % 4 in (0, 3)
+]  # each fault once, half of them while open
+
+
 @pytest.mark.parametrize(
-    ("address", "deep"), [*DEEP.items(), *DRAWN.items()], ids=lambda value: value.removeprefix("attnviz.explorer.")
+    ("address", "deep", "opened"),
+    some(FAULTS, *FAST),
+    ids=[f"{address}-{deep[17:]}-{'while open' if opened else 'on opening'}" for address, deep, opened in FAULTS],
 )
 def test_a_view_that_fails_says_so_and_recovers(path, explorer, address, deep, opened, monkeypatch, caplog):
     state = explorer.state
