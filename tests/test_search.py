@@ -104,3 +104,9 @@ def test_sequences_are_counted_by_their_queries_and_keys(tmp_path):
     assert count_sequences(pair, points) == 0
     points[[0, 1, pair.num_tokens + pair.token_slice(4).start]] = True
     assert count_sequences(pair, points) == 2
+
+
+@pytest.mark.parametrize("asked", [{"where": "word"}, {"how": "begins"}])
+def test_an_unknown_search_is_refused_and_no_search_in_labels(run, asked):
+    with pytest.raises(DatasetError, match=r"is unknown\. Accepted are how: contains, .*where: tokens, words"):
+        match_tokens(run, "sea", **asked)

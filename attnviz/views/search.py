@@ -125,8 +125,13 @@ def match_tokens(
     Raises
     ------
     DatasetError
-        If the text is no regular expression where one is asked for.
+        If the text is no regular expression where one is asked for, or ``how`` or ``where`` is none of these.
     """
+    if how not in HOW or where not in WHERE:
+        raise DatasetError(
+            f"A search with how={how!r} and where={where!r} is unknown. Accepted are how: {', '.join(HOW)}; "
+            f"where: {', '.join(WHERE)}."
+        )
     if not text:
         return np.zeros(run.num_tokens, bool)
     if where in _READ:
