@@ -8,6 +8,7 @@ from html import escape
 
 import pandas as pd
 import panel as pn
+from bokeh.models.widgets.tables import StringFormatter
 
 from attnviz.explorer.guard import Guarded
 from attnviz.explorer.style import sheet
@@ -36,7 +37,9 @@ def plain_table(
     table = pn.widgets.Tabulator(
         frame.set_axis(list(names), axis=1),
         titles={column: escape(name) for column, name in names.items()},
-        formatters={column: {"type": "plaintext"} for column in names},
+        formatters={
+            column: StringFormatter(nan_format="", null_format="") for column in names
+        },  # which sets text as text
         widths=_widths(frame, stretch),
         configuration={"responsiveLayout": "hide", "columns": _columns(frame, stretch, least)},
         pagination="remote",

@@ -68,12 +68,10 @@ def _cell(values: "pd.Series") -> "pd.Series":
 
 
 def _own_cell(column: Column, kept: NDArray[np.bool_]) -> "pd.Series":
-    """Return what a table shows of a user's column, nothing where there is no value."""
     rows = np.flatnonzero(kept)
     names = column.names.to_pylist()
     if column.is_ordered:
         # A browser's numbers have 53 bits: an identifier of 19 digits goes there as a text.
-        shown_as = pd.Index(["", *names])
-        return pd.Series(pd.Categorical.from_codes(column.codes[rows] + 1, shown_as, ordered=True), rows)
+        return pd.Series(pd.Categorical.from_codes(column.codes[rows], names, ordered=True), rows)
     shown = np.array([*(show_text(name, longest=LONGEST) for name in names), ""], dtype=object)
     return pd.Series(shown[column.codes[rows]], rows)

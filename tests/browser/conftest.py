@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,6 +63,8 @@ def _hostile(path):
     table = pq.read_table(path / "sequences.parquet", partitioning=None)
     labels = [f"<script>window.hacked=1</script> {i % 3}" for i in range(table.num_rows)]
     table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(labels))
+    prices = [Decimal(i) if i % 2 else None for i in range(table.num_rows)]
+    table = table.append_column("price", pa.array(prices, pa.decimal128(6, 2)))
     pq.write_table(table, path / "sequences.parquet")
     return path
 
