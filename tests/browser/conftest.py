@@ -47,7 +47,8 @@ def runs(tmp_path_factory):
     made = {"text": fakes.write_fake_run(folder / "text", layers=3, sequences=30)}
     made["picture"] = fakes.write_fake_run(folder / "picture", image=True)
     made["hostile"] = _hostile(folder / "hostile")
-    made["unmapped"] = fakes.write_fake_run(folder / "unmapped", maps=())
+    prices = pa.array([Decimal(i) if i % 2 else None for i in range(12)], pa.decimal128(6, 2))
+    made["unmapped"] = fakes.write_fake_run(folder / "unmapped", maps=(), label=prices)
     made["pair"] = fakes.write_fake_streams(folder / "pair", "pair")
     made["broken"] = fakes.write_fake_run(folder / "broken")
     (made["broken"] / "maps/umap/layer=1/part-0.parquet").unlink()
@@ -63,8 +64,6 @@ def _hostile(path):
     table = pq.read_table(path / "sequences.parquet", partitioning=None)
     labels = [f"<script>window.hacked=1</script> {i % 3}" for i in range(table.num_rows)]
     table = table.set_column(table.schema.get_field_index("label"), "label", pa.array(labels))
-    prices = [Decimal(i) if i % 2 else None for i in range(table.num_rows)]
-    table = table.append_column("price", pa.array(prices, pa.decimal128(6, 2)))
     pq.write_table(table, path / "sequences.parquet")
     return path
 
