@@ -71,7 +71,8 @@ def told_of_rows(given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         example = given["examples"].get(why)
         yield "left out", f"{why}: {count:,}" + (f" (the first: {example})" if example else "")
     if given["shortened"]:
-        yield "shortened", f"{given['shortened']:,} sequences were cut to the longest length"
+        count = given["shortened"]
+        yield "shortened", f"{count:,} {'sequence was' if count == 1 else 'sequences were'} cut to the longest length"
     if given["not_drawn"]:
         yield "not drawn", f"{given['not_drawn']:,} of {given['rows']:,} rows"
     for note in given["notes"]:

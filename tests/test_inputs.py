@@ -211,7 +211,7 @@ def test_nothing_usable_lists_the_reasons(tmp_path):
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl"])
 def test_empty_file_is_an_error(name, tmp_path):
     (tmp_path / name).write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match="it is empty"):
+    with pytest.raises(InputError, match="it has no row"):
         read(str(tmp_path / name), options=options(), seed=0)
 
 

@@ -78,7 +78,9 @@ def test_measured_numbers(cells, tmp_path):
 
 @pytest.mark.parametrize("cells", TEXT, ids=lambda cells: repr(cells)[:40])
 def test_what_would_change_stays_text(cells, tmp_path):
-    assert column(tmp_path, cells) == (cells, ())
+    values, notes = column(tmp_path, cells)
+    assert values == cells
+    assert all("is text: its figures are not all" in note for note in notes)
 
 
 def test_two_identifiers_never_become_one(tmp_path):
@@ -144,3 +146,21 @@ def test_what_pandas_writes_comes_back(dtype, tmp_path):
     assert [str(value) for value in found] == [str(value) for value in values.tolist()] or np.array_equal(
         np.asarray(found, dtype), values.to_numpy()
     )
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (["12,5", "1.234,51"], True),
+        (["01.03.2024", "", "02.03.2024"], True),
+        (["1.1", "1.10"], True),
+        (["00:15", "NA"], True),
+        (["12", "12 Monkeys"], False),
+        (["prose", "more prose"], False),
+        (["1", "2"], False),
+    ],
+)
+def test_figures_that_stay_text_are_told(tmp_path, cells, said):
+    values, notes = column(tmp_path, cells, ";")
+    assert any("is text: its figures are not all" in note for note in notes) == said
+    assert not said or values[0] == cells[0]

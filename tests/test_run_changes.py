@@ -160,13 +160,26 @@ def test_a_look_costs_nothing_within_a_second(path, made, monkeypatch):
     assert "was replaced" in changes.look(now=True)
 
 
+def test_a_run_keeps_the_name_of_its_addresses_when_another_of_other_name_takes_its_place(path, made, tmp_path):
+    other = shutil.copytree(made["after"], tmp_path / "other")
+    pages = Pages(library.open_runs([path, other]))
+    assert list(pages.make().state.param.run.objects) == ["words", "words (other)"]
+    replace(path, made)
+    manifest = path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"name": "words"', '"name": "renamed"'))
+    state = pages.make().state
+    assert list(state.param.run.objects) == ["words", "words (other)"]
+    assert state.run == "words"
+    assert state.directory.manifest.name == "renamed"
+
+
 def test_a_page_opens_though_one_of_its_runs_is_gone(path, made, tmp_path):
     other = shutil.copytree(made["after"], tmp_path / "other")
     pages = Pages(library.open_runs([path, other]))
     shutil.rmtree(path)
     explorer = pages.make()
-    assert list(explorer.state.param.run.objects) == ["words", "words (2)"]
-    assert explorer.state.run == "words (2)"
+    assert list(explorer.state.param.run.objects) == ["words", "words (other)"]
+    assert explorer.state.run == "words (other)"
     explorer.state.run = "words"
     assert "is no longer at" in explorer.state.problem
     shutil.rmtree(other)

@@ -4,9 +4,10 @@ A view is a ``View`` in a file of its own; adding one is that file, a name among
 ``State.view`` and a line in ``VIEWS``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import panel as pn
 from panel.viewable import Viewer
@@ -35,7 +36,7 @@ from attnviz.explorer.view import View
 from attnviz.explorer.wall import AllHeads
 from attnviz.plots.theme import THEMES
 from attnviz.store import RunDirectory
-from attnviz.views import layer_name, score_phrases
+from attnviz.views import layer_name, score_phrases, show_text
 
 __all__ = ["VIEWS", "Explorer"]
 
@@ -85,7 +86,8 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     Parameters
     ----------
     runs
-        Run directories, opened or not. Nothing else can be opened from the page.
+        Run directories, opened or not, or opened ones by the names that addresses give them. Nothing else can be opened from the
+        page.
 
     Raises
     ------
@@ -95,7 +97,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
 
     place = "the page"
 
-    def __init__(self, runs: Sequence[RunDirectory | str | Path]) -> None:
+    def __init__(self, runs: Sequence[RunDirectory | str | Path] | Mapping[str, RunDirectory]) -> None:
         super().__init__()
         self._demand: Callable[[], None] | None = None
         self.state = State(open_runs(runs))
@@ -321,7 +323,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         self._tell_notices()
 
     def _tell_notices(self) -> None:
-        notices = [notice for kind in ("change", "fault") for notice in self._told.get(kind, [])]
+        notices = [notice for kind in ("address", "change", "fault") for notice in self._told.get(kind, [])]
         if notices != self._notices.notices:
             self._notices.notices = notices
 
@@ -330,13 +332,27 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
         location = None if self._in_cell else pn.state.location  # a notebook's address is the notebook's
         if location is None:
             return
-        self.state.restore(location.search)
+        asked = parse_qs(location.search.removeprefix("?"), keep_blank_values=True)
+        refused = self.state.restore(location.search)
+        location.search = self.state.address()
+        self._told["address"] = [(said, "", "")] if (said := _not_here(refused, asked, self.state.run)) else []
+        self._tell_notices()
 
         def tell() -> None:
             location.search = self.state.address()
+            self._told["address"] = []
+            self._tell_notices()
 
         follow(self.state, State.ADDRESS, act=tell)
-        tell()
+
+
+def _not_here(refused: Sequence[str], asked: Mapping[str, Sequence[str]], run: str) -> str:
+    """Return the sentence for what an address asks for and does not get; an empty one where it gets all."""
+    if not refused:
+        return ""
+    lacking = ", ".join(f"{name} “{show_text(asked[name][0], longest=40)}”" for name in refused)
+    shown = f" Run {show_text(run, longest=40)} is shown instead." if "run" in refused else ""
+    return f"The address asks for what is not here: {lacking}.{shown}"
 
 
 def _html(name: str) -> pn.pane.HTML:

@@ -4,8 +4,9 @@ A session holds some numbers; a wall of 144 heads × 20,000 points holds 23 MB. 
 session, and keys contain the stamp of the file of a map that is written last, so a map that is made again is read anew.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -59,22 +60,28 @@ __all__ = [
 ]
 
 
-def open_runs(runs: Iterable[RunDirectory | str | Path]) -> dict[str, RunDirectory]:
-    """Open runs by name; a second run of the same name gets a number.
+def open_runs(runs: Iterable[RunDirectory | str | Path] | Mapping[str, RunDirectory]) -> dict[str, RunDirectory]:
+    """Open runs by name; a second run of the same name has its folder behind it, or a number. Names that are given stay.
 
     Raises
     ------
     DatasetError
         If none is given, or one cannot be opened.
     """
-    opened: dict[str, RunDirectory] = {}
-    for given in runs:
+    opened: dict[str, RunDirectory] = dict(runs) if isinstance(runs, Mapping) else {}
+    for given in () if isinstance(runs, Mapping) else runs:
         run = given if isinstance(given, RunDirectory) else _opened(Path(given).resolve())
-        name = next(n for i in range(1, 1000) if (n := run.name if i == 1 else f"{run.name} ({i})") not in opened)
-        opened[name] = run
+        opened[_free_name(run, opened)] = run
     if not opened:
         raise DatasetError("The explorer was given no run. Give it at least one run directory.")
     return opened
+
+
+def _free_name(run: RunDirectory, taken: Container[str]) -> str:
+    """Return what a run is called: by its recipe, else by its folder too, which tells two runs of one recipe apart."""
+    folder = [f"{run.name} ({run.path.name})"] if run.path.name != run.name else []
+    numbered = (f"{run.name} ({number})" for number in count(2))
+    return next(name for name in chain([run.name, *folder], numbered) if name not in taken)
 
 
 def open_again(runs: Mapping[str, RunDirectory]) -> dict[str, RunDirectory]:

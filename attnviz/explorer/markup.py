@@ -42,7 +42,7 @@ def brand(run: RunDirectory) -> str:
     told = count_rows(run)
     skipped = sum(told["skipped"].values())
     counts += f" · {told['shortened']:,} shortened" if told["shortened"] else ""
-    counts += f" · {skipped:,} rows left out" if skipped else ""
+    counts += f" · {skipped:,} {'row' if skipped == 1 else 'rows'} left out" if skipped else ""
     whole = escape("\n".join(f"{word}: {line}" for word, line in told_of_rows(told)))
     return (
         f'<span class="mark">attn<b>viz</b></span><span class="run">{escape(show_text(run.name, longest=60))}</span>'

@@ -32,7 +32,7 @@ class Pages:
 
     def _make(self) -> Explorer:
         self._runs = open_again(self._runs)
-        return Explorer(list(self._runs.values()))
+        return Explorer(self._runs)  # under the names that addresses have, whatever a new run calls itself
 
 
 def page_of(paths: Sequence[str | Path]) -> Explorer | pn.viewable.Viewable:

@@ -128,10 +128,9 @@ def head_page(state: State) -> StillPage:
         kept = _sample(run, rows, most)
         figure = head_still(_points(state, kept), _lines(state), THEMES[state.theme])
         left = f", drawn at random from {len(rows):,}" if len(kept) < len(rows) else ""
-        title = scene.coloring.title.lower()
         sentence = (
-            f"{_model(run)}, map {state.map}: {len(kept):,} points{left}, coloured by {title}. Circles are queries, "
-            "diamonds are keys. Drag and scroll to move, rest on a point to read it."
+            f"{_model(run)}, map {state.map}: {len(kept):,} points{left}, coloured by {scene.coloring.phrase}. "
+            "Circles are queries, diamonds are keys. Drag and scroll to move, rest on a point to read it."
         )
         legend = swatch_html(scene_swatches(scene))
         html = write_page(figure, heading, sentence, THEMES[state.theme], legend=legend)

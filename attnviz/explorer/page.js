@@ -8,6 +8,14 @@ const LONGEST = 60000  // milliseconds; an answer that never comes must not leav
 // What fails is told to the console; what else the page does goes on.
 const attempt = (run) => { try { run() } catch (error) { console.error('attnviz:', error) } }
 
+// A phone takes a page without this for one of a desk, and shrinks it.
+const fitPhone = () => {
+  if (document.querySelector('meta[name=viewport]')) return
+  document.head.append(Object.assign(document.createElement('meta'), {
+    name: 'viewport', content: 'width=device-width, initial-scale=1',
+  }))
+}
+
 const typing = (event) => {
   const at = event.composedPath()[0]
   if (at?.isContentEditable || ['SELECT', 'TEXTAREA'].includes(at?.tagName)) return true
@@ -171,6 +179,7 @@ export function render({model, view}) {
   }
   model.on('summary', paintSoon)
   if (!model.in_cell) {
+    fitPhone()
     model.on('paper', dress)
     dress()
   }

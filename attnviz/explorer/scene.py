@@ -64,7 +64,7 @@ class Scene:
 
     def words(self) -> str:
         """Return what is shown of each head, in words."""
-        text = f"{self._numbers(self.shown)} coloured by {self.coloring.title.lower()}"
+        text = f"{self._numbers(self.shown)} coloured by {self.coloring.phrase}"
         return text if self.matched is None else f"{text}, {self._numbers(self.matched)} matching the search"
 
     def _numbers(self, mask: NDArray[np.bool_]) -> str:

@@ -1,7 +1,7 @@
 """Tables of rows to click: columns as wide as what they hold, one of them taking what is left.
 
 The browser is given one page of rows. Cells are plain text to it, and titles, which it reads as HTML, are escaped. Where there is
-no room for all columns, the last ones are left out.
+no room for all columns, the table scrolls sideways.
 """
 
 from html import escape
@@ -41,7 +41,7 @@ def plain_table(
             column: StringFormatter(nan_format="", null_format="") for column in names
         },  # which sets text as text
         widths=_widths(frame, stretch),
-        configuration={"responsiveLayout": "hide", "columns": _columns(frame, stretch, least)},
+        configuration={"columns": _columns(frame, stretch, least)},
         pagination="remote",
         page_size=page_size,
         show_index=False,
@@ -74,11 +74,10 @@ def _widths(frame: pd.DataFrame, stretch: str) -> dict[str, int]:
 
 
 def _columns(frame: pd.DataFrame, stretch: str, least: int) -> list[dict[str, object]]:
-    """Return which columns give way first where there is no room: the last ones."""
-    columns: list[dict[str, object]] = []
-    for number, (column, name) in enumerate(_names(frame).items()):
-        columns.append({"field": column, "responsive": number, "minWidth": least if name == stretch else LEAST})
-    return columns
+    """Return how narrow each column may become."""
+    return [
+        {"field": column, "minWidth": least if name == stretch else LEAST} for column, name in _names(frame).items()
+    ]
 
 
 def _width(name: str, values: "pd.Series") -> int:

@@ -55,7 +55,7 @@ def export(
         If the run has no such map, layer or head, or the file cannot be written.
     """
     if to not in TARGETS:
-        raise AttnvizError(f"{to!r} is no export target: {nearest(to, TARGETS)}")
+        raise AttnvizError(f"{to!r} is no export target of tables: {nearest(to, TARGETS)}")
     name = map_name or next(iter(run.maps), "")
     tables = tidy_tables(run, name, layers=layers, heads=heads)
     path = out or run.path.with_name(f"{run.path.name}-{name}.{to}")

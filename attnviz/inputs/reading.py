@@ -118,7 +118,7 @@ def draw(source: str | Source | Sequence[str | Source], *, options: DataOptions,
 def nothing_usable(drawn: Draw) -> str:
     """Return in words that no row could be used, and why."""
     names = ", ".join(source.name for source in drawn.sources)
-    return f"{names} holds no usable row: {drawn.reasons() or 'it is empty'}. At least one text or image is needed."
+    return f"{names} holds no usable row: {drawn.reasons() or 'it has no row'}. At least one text or image is needed."
 
 
 def _open(source: str, options: DataOptions, seed: int) -> Rows:

@@ -30,6 +30,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
+_FIGURES = re.compile(r"[+-]?[0-9][0-9.,:/ '-]*[%€$]?")
 _EXACT = 2**53  # every whole number up to here is a float
 
 
@@ -177,6 +178,10 @@ _KINDS: tuple[Callable[[], _Kind], ...] = (
 )
 
 
+def _are_figures(cells: Iterable[str]) -> bool:
+    return all(cell in _MISSING or _FIGURES.fullmatch(cell) for cell in dict.fromkeys(cells) if cell)
+
+
 class Column:
     """The cells of one column, seen some at a time."""
 
@@ -186,10 +191,12 @@ class Column:
         self.missing: dict[str, int] = {}
         self._kind: _Kind | None = None
         self._is_text = False
+        self._figures = True  # all cells look like numbers or dates, though these are text
 
     def see(self, cells: Sequence[str]) -> None:
-        """Take in some cells: each different one is looked at once, and none of a column that is text."""
+        """Take in some cells: each different one is looked at once, and none of a column that is prose."""
         if self._is_text:
+            self._figures = self._figures and _are_figures(cells)
             return
         for cell in dict.fromkeys(cells):
             if cell in _MISSING:
@@ -198,7 +205,7 @@ class Column:
             elif cell:
                 self.empty = False
                 if not self._fits(cell):
-                    self._is_text = True
+                    self._is_text, self._figures = True, _are_figures(cells)
                     return
 
     def _fits(self, cell: str) -> bool:
@@ -220,6 +227,11 @@ class Column:
         """Yield what was assumed of the column, for people."""
         reads = self._reads()
         if reads is None:
+            if self._figures and not self.empty:
+                yield (
+                    f"column {name!r} is text: its figures are not all whole numbers of 64 bits, decimal numbers written in one "
+                    "way, or ISO 8601 dates (2024-03-01)"
+                )
             return
         if reads is _comma:
             yield f"column {name!r}: a comma is read as the decimal point"

@@ -59,6 +59,12 @@ class Coloring:
     signed: bool = False  # bins of a number whose scale has 0 in its middle
     ends: tuple[str, str] = ("", "")  # low and high as they are read: of dates, dates
     without: str = "no value"  # what points without a number are called
+    own: bool = False  # of a user's column, whose name is written as it is
+
+    @property
+    def phrase(self) -> str:
+        """The title within a sentence."""
+        return self.title if self.own else self.title.lower()
 
     @property
     def by_kind(self) -> bool:
@@ -116,7 +122,8 @@ def color_points(
     if (dimension := dimension_title(run, name)) is not None:
         return _dimension(run, name, dimension, heads)
     if name.startswith((ATTRIBUTE, CLASSES)):
-        return _own(run, run.columns[name.partition(":")[2]], as_classes=name.startswith(CLASSES))
+        made = _own(run, run.columns[name.partition(":")[2]], as_classes=name.startswith(CLASSES))
+        return replace(made, own=True)
     title = colorings(run)[name]
     if name in KEPT:
         return _kept(run, name, heads, map_name)

@@ -46,6 +46,29 @@ def test_a_fault_is_a_sentence_with_details_to_copy_and_the_page_goes_on(shown, 
         notice.wait_for()
 
 
+def test_an_address_that_asks_for_what_is_not_here_is_told_until_something_changes(shown, server):
+    shown.open(f"{server}?run=nobody's&view=foo&map=pca")
+    notice = shown.page.locator(".notice")
+    notice.wait_for()
+    assert shown.text(".notice p") == (
+        "The address asks for what is not here: run “nobody's”, view “foo”. Run text is shown instead."
+    )
+    shown.page.keyboard.press("2")
+    shown.assert_until(notice.count, lambda count: count == 0)
+    shown.open(f"{server}?run=text&map=pca")
+    shown.painted("wall-image")
+    assert notice.count() == 0
+
+
+def test_a_phone_is_given_the_page_at_its_own_width(browser, server):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
+    page = context.new_page()
+    page.goto(server)
+    page.wait_for_function("window.Bokeh && Bokeh.documents.length && Bokeh.documents[0].is_idle && innerWidth === 390")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    context.close()
+
+
 def test_a_run_that_was_replaced_is_told_and_loaded_again(shown, tmp_path):
     page = shown.page
     path = fakes.write_fake_run(tmp_path / "text", sequences=10)
