@@ -83,7 +83,9 @@ def logits(
     rows = np.arange(query.shape[-2]) if queries is None else queries
     columns = np.arange(key.shape[-2]) if keys is None else keys
     query, key = rotated(query, rows, layer), rotated(key, columns, layer)
-    scores = np.matmul(query, np.swapaxes(key, -1, -2), dtype=np.float32) * np.float32(layer.scaling)
+    # In float64, rounded: a float32 product gives equal vectors unequal numbers at the edges of its blocks, by the processor.
+    products = np.matmul(query, np.swapaxes(key, -1, -2), dtype=np.float64).astype(np.float32)
+    scores = products * np.float32(layer.scaling)
     if layer.softcap is not None:
         scores = layer.softcap * np.tanh(scores / layer.softcap)
     if (added := bias(rows, columns, terms)) is not None:

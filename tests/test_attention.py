@@ -52,3 +52,12 @@ def test_large_logits_do_not_overflow(query_key):
     query, key = query_key * 1e3
     assert np.isfinite(logsumexp(logits(query, key, LAYER))).all()
     np.testing.assert_allclose(weights(query, key, LAYER).sum(-1), 1, rtol=1e-6)
+
+
+def test_equal_keys_get_equal_weight_wherever_they_stand():
+    """What sorts or cuts off weights sees them alike: a float32 product differs for most of these sizes, each processor's own."""
+    rng = np.random.default_rng(0)
+    for size in range(3, 80):
+        query, key = rng.normal(size=(size, 64)), np.repeat(rng.normal(size=(1, 64)), size, axis=0)
+        given = weights(query.astype(np.float32), key.astype(np.float32), LAYER)
+        np.testing.assert_array_equal(given, given[:, :1].repeat(size, axis=1))

@@ -14,7 +14,7 @@ from attnviz.errors import MapError
 from attnviz.maps import neighbors
 from attnviz.metrics import METRICS, NEIGHBORS, Judge, PointEvidence, joint_spearman, pointwise
 from attnviz.metrics.evidence import search_counts
-from attnviz.metrics.space import Space, kth_largest
+from attnviz.metrics.space import kth_largest
 from attnviz.metrics.within import Reach, sequence_pairs
 from attnviz.normalize import Normalize, joint
 from attnviz.types import Joint, LayerInfo, Sequences
@@ -100,20 +100,6 @@ class TestTrustworthiness(MetricContract):
         query, key = (np.repeat(part, 30, axis=0) for part in (vectors.query, vectors.key))
         repeated = Joint(query, key, vectors.shift, 1.0, Sequences.one(*query.shape))
         assert trustworthiness(repeated, repeated.points) == 1
-        found = Space(np.zeros((60, 2)), np.arange(60)).near
-        assert (found != np.arange(60)[:, None]).all()
-
-    @pytest.mark.parametrize("count", [40, 1_000, 1_001])  # sorted up to a thousand, counted beyond
-    def test_ranks_are_counts_of_what_is_nearer(self, count):
-        rng = np.random.default_rng(0)
-        points = rng.integers(0, 4, (count, 3)).astype(np.float32)  # many are as near as others
-        looking, wanted = np.arange(9), rng.integers(0, count, (9, 15))
-        distances = cdist(points[looking], points, "sqeuclidean")
-        distances[looking, looking] = -1
-        expected = [
-            [(row < row[other]).sum() for other in others] for row, others in zip(distances, wanted, strict=True)
-        ]
-        np.testing.assert_array_equal(Space(points, looking).ranks(wanted), expected)
 
 
 class KindContract(MetricContract):

@@ -100,7 +100,7 @@ class Explorer(Viewer):  # type: ignore[misc]  # panel publishes no usable types
     def __init__(self, runs: Sequence[RunDirectory | str | Path] | Mapping[str, RunDirectory]) -> None:
         super().__init__()
         self._demand: Callable[[], None] | None = None
-        self.state = State(open_runs(runs))
+        self.state = State(runs if isinstance(runs, Mapping) else open_runs(runs))
         page = pn.state.curdoc
         self._served = page is not None and page.session_context is not None
         self._notices, self._told = Notices(), dict[str, list[tuple[str, str, str]]]()

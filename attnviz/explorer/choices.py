@@ -6,7 +6,7 @@ import panel as pn
 import param
 
 from attnviz.explorer.guard import Guarded
-from attnviz.explorer.rows import SPELL
+from attnviz.explorer.markup import ISOLATE
 
 __all__ = ["Choices"]
 
@@ -30,7 +30,7 @@ export function render({model}) {
       button.type = 'button'
       button.title = note
       button.setAttribute('aria-pressed', chosen)
-      spell(part('name', ''), text)
+      isolate(part('name', ''), text)
       if (model.bars) {
         const bar = document.createElement('i')
         bar.style.width = `${100 * share}%`
@@ -46,7 +46,7 @@ export function render({model}) {
   return box
 }
 """
-    + SPELL
+    + ISOLATE
 )
 RULES = """
 :host { width: 100% !important; margin: 0 !important; }

@@ -18,7 +18,7 @@ from attnviz.plots.raster import Window
 from attnviz.plots.theme import THEMES
 from attnviz.plots.weight_bar import mark_weights
 from attnviz.store import RunDirectory
-from attnviz.views import match_tokens, patch_name, show_text
+from attnviz.views import patch_name, show_text
 from attnviz.views.image_flows import GridHeat, grid_heats, image_sequences
 
 __all__ = ["ImageGrid", "images_of", "sequences_to_show"]
@@ -46,13 +46,8 @@ def sequences_to_show(state: State) -> NDArray[np.int64]:
     if state.image_of == "found":
         if not state.search:
             raise DatasetError("Write into the search field of the side bar which images to show.")
-        how = {
-            "how": state.how,
-            "where": state.where,
-            "case": state.case,
-            "vocabulary": library.vocabulary(run, state.where),
-        }
-        kept = np.logical_or.reduceat(match_tokens(run, state.search, **how), run.bounds[:-1])[images]
+        found = library.matching(run, state.search, how=state.how, where=state.where, case=state.case)
+        kept = np.logical_or.reduceat(found, run.bounds[:-1])[images]
     elif state.image_of == "label":
         name = label_column(run)
         if name is None:

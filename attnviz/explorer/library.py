@@ -19,6 +19,7 @@ from attnviz.store.edition import FileStamp, stamp_of
 from attnviz.views import (
     CHANGED,
     KEPT,
+    VOCABULARIES,
     Coloring,
     PositionMean,
     Trait,
@@ -28,6 +29,7 @@ from attnviz.views import (
     find_punctuation,
     head_changes,
     head_numbers,
+    match_tokens,
     mean_by_position,
     patch_grids,
     prepare_wall,
@@ -46,6 +48,7 @@ __all__ = [
     "coloring",
     "grids",
     "map_names",
+    "matching",
     "mean_attention",
     "number",
     "numbers",
@@ -55,21 +58,20 @@ __all__ = [
     "punctuation",
     "scores",
     "traits",
-    "vocabulary",
     "wall",
 ]
 
 
-def open_runs(runs: Iterable[RunDirectory | str | Path] | Mapping[str, RunDirectory]) -> dict[str, RunDirectory]:
-    """Open runs by name; a second run of the same name has its folder behind it, or a number. Names that are given stay.
+def open_runs(runs: Iterable[RunDirectory | str | Path]) -> dict[str, RunDirectory]:
+    """Open runs by name; a second run of the same name has its folder behind it, or a number.
 
     Raises
     ------
     DatasetError
         If none is given, or one cannot be opened.
     """
-    opened: dict[str, RunDirectory] = dict(runs) if isinstance(runs, Mapping) else {}
-    for given in () if isinstance(runs, Mapping) else runs:
+    opened: dict[str, RunDirectory] = {}
+    for given in runs:
         run = given if isinstance(given, RunDirectory) else _opened(Path(given).resolve())
         opened[_free_name(run, opened)] = run
     if not opened:
@@ -133,10 +135,15 @@ def traits(run: RunDirectory) -> tuple[Trait, ...]:
     return read_traits(run)
 
 
+def matching(run: RunDirectory, text: str, *, how: str, where: str, case: bool) -> NDArray[np.bool_]:
+    """Return which tokens match; see ``views.match_tokens``. The distinct tokens or words are read once."""
+    known = _vocabulary(run, where) if where in VOCABULARIES else None
+    return match_tokens(run, text, how=how, where=where, case=case, vocabulary=known)
+
+
 @lru_cache(maxsize=8)
-def vocabulary(run: RunDirectory, where: str) -> Vocabulary:
-    """Return the distinct tokens of a run, or its words; see ``views.read_vocabulary``."""
-    return read_vocabulary(run, "words" if where == "words" else "tokens")
+def _vocabulary(run: RunDirectory, where: str) -> Vocabulary:
+    return read_vocabulary(run, where)
 
 
 @lru_cache(maxsize=8)

@@ -31,6 +31,20 @@ __all__ = [
 ]
 
 
+ISOLATE = """
+const isolate = (element, text) => {  // what stands between the characters that isolate, in elements: these are not copied
+  element.dir = 'ltr'
+  element.append(...text.split(/[\\u2068\\u2069]/).map((part, place) => {
+    if (place % 2 === 0) return part
+    const isolated = document.createElement('bdi')
+    isolated.textContent = part
+    return isolated
+  }))
+  return element
+}
+"""
+"""What ``isolated`` is to a script of the page."""
+
 LEAST = 0.0005  # of all weight, for a sink to be spoken of: less is how numbers are rounded
 
 

@@ -6,22 +6,10 @@ import panel as pn
 import param
 
 from attnviz.explorer.guard import Guarded
+from attnviz.explorer.markup import ISOLATE
 from attnviz.explorer.style import sheet
 
-__all__ = ["SPELL", "Rows"]
-
-SPELL = """
-const spell = (element, text) => {  // what stands between the characters that isolate, in elements: these are not copied
-  element.dir = 'ltr'
-  element.append(...text.split(/[\\u2068\\u2069]/).map((part, place) => {
-    if (place % 2 === 0) return part
-    const isolated = document.createElement('bdi')
-    isolated.textContent = part
-    return isolated
-  }))
-  return element
-}
-"""
+__all__ = ["Rows"]
 
 CODE = (
     """
@@ -41,7 +29,7 @@ export function render({model}) {
     const fill = make('i', '', '')
     fill.style.width = `${100 * Math.min(1, Math.max(0, item.share))}%`
     bar.append(fill)
-    const name = spell(make('bdi', 'name', ''), item.name)
+    const name = isolate(make('bdi', 'name', ''), item.name)
     row.append(name, make('span', 'place', item.place), bar, make('span', 'number', item.number))
     if (model.clickable) row.addEventListener('click', () => model.send_msg(number))
     return row
@@ -51,7 +39,7 @@ export function render({model}) {
   return list
 }
 """
-    + SPELL
+    + ISOLATE
 )
 
 

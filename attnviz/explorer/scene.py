@@ -14,7 +14,7 @@ from attnviz.plots.raster import Layer
 from attnviz.plots.theme import THEMES, Theme, color_table
 from attnviz.store import RunDirectory
 from attnviz.types import FloatArray
-from attnviz.views import Coloring, as_classes, find_first, match_tokens
+from attnviz.views import Coloring, as_classes, find_first
 
 __all__ = ["Scene", "make_scene"]
 
@@ -149,15 +149,8 @@ def _search(state: State) -> tuple[NDArray[np.bool_] | None, str]:
     """Return which tokens the search finds, None without one; and what is wrong with it, as a sentence."""
     if not state.search:
         return None, ""
-    run = state.directory
-    how = {
-        "how": state.how,
-        "where": state.where,
-        "case": state.case,
-        "vocabulary": library.vocabulary(run, state.where),
-    }
     try:
-        return match_tokens(run, state.search, **how), ""
+        return library.matching(state.directory, state.search, how=state.how, where=state.where, case=state.case), ""
     except DatasetError as error:
         return None, str(error)
 

@@ -105,7 +105,8 @@ class Departed(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether something else is logged."""
         of_task = record.exc_info is not None and isinstance(record.exc_info[1], WebSocketClosedError)
-        return not of_task and "connection was closed" not in record.getMessage()
+        of_bokeh = record.name.startswith("bokeh.") and "connection was closed" in record.getMessage()
+        return not (of_task or of_bokeh)
 
 
 def _quiet() -> None:

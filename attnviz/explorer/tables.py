@@ -37,9 +37,7 @@ def plain_table(
     table = pn.widgets.Tabulator(
         frame.set_axis(list(names), axis=1),
         titles={column: escape(name) for column, name in names.items()},
-        formatters={
-            column: StringFormatter(nan_format="", null_format="") for column in names
-        },  # which sets text as text
+        formatters={column: StringFormatter(nan_format="", null_format="") for column in names},  # no HTML is read
         widths=_widths(frame, stretch),
         configuration={"columns": _columns(frame, stretch, least)},
         pagination="remote",

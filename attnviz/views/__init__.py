@@ -33,7 +33,7 @@ from attnviz.views.heads_of_sequence import (
 from attnviz.views.masks import find_first, find_punctuation
 from attnviz.views.nearest import NEAR, nearest_partners, partner_products
 from attnviz.views.order import CHANGED, Arrangement, arrange, head_numbers, include, order_labels, read_number
-from attnviz.views.search import Vocabulary, count_sequences, match_tokens, read_vocabulary
+from attnviz.views.search import VOCABULARIES, Vocabulary, count_sequences, match_tokens, read_vocabulary
 from attnviz.views.selection import (
     Trait,
     chosen_links,
@@ -64,6 +64,7 @@ __all__ = [
     "PAIRS",
     "PARTNER",
     "POSITIONS",
+    "VOCABULARIES",
     "Arrangement",
     "Category",
     "Changes",

@@ -29,11 +29,12 @@ from attnviz.token_text import spelled
 from attnviz.views.describe import ISOLATES, SIGNS
 from attnviz.views.words import word_starts
 
-__all__ = ["HOW", "WHERE", "Vocabulary", "count_sequences", "match_tokens", "read_vocabulary"]
+__all__ = ["HOW", "VOCABULARIES", "WHERE", "Vocabulary", "count_sequences", "match_tokens", "read_vocabulary"]
 
 HOW = ("contains", "exact", "prefix", "regex")
 WHERE = ("tokens", "words", "sequences", "labels")
-_READ = ("tokens", "words")  # that a vocabulary is read of
+VOCABULARIES = ("tokens", "words")
+"""Where one is searched by its vocabulary, see ``read_vocabulary``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +58,7 @@ def read_vocabulary(run: RunDirectory, where: str = "tokens") -> Vocabulary:
     Parameters
     ----------
     where
-        ``"tokens"`` or ``"words"``; for what else is in ``WHERE`` the tokens are read.
+        One of ``VOCABULARIES``.
     """
     return _read_words(run) if where == "words" else _read_tokens(run)
 
@@ -134,7 +135,7 @@ def match_tokens(
         )
     if not text:
         return np.zeros(run.num_tokens, bool)
-    if where in _READ:
+    if where in VOCABULARIES:
         known = vocabulary or read_vocabulary(run, where)
         text = _NUMBERED.sub(lambda found: chr(int(found[1], 16)), text.translate(_SIGNS))
         if where == "words" and not (text := text.strip()):
