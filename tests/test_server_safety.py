@@ -185,7 +185,7 @@ def test_a_password_that_cannot_be_had_is_a_sentence(monkeypatch, folder, tmp_pa
 def test_a_page_that_was_closed_leaves_no_traceback_in_the_log():
     def said(error):
         return logging.makeLogRecord(
-            {"msg": "Task exception was never retrieved", "exc_info": (type(error), error, None)}
+            {"name": "asyncio", "msg": "Task exception was never retrieved", "exc_info": (type(error), error, None)}
         )
 
     assert not Departed().filter(said(WebSocketClosedError()))

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import panel as pn
+from panel.io.resources import LOCAL_DIST
 
 from attnviz.errors import AttnvizError
 from attnviz.explorer import markup
@@ -47,6 +48,7 @@ def _pages(paths: tuple[str | Path, ...]) -> Pages:
 
 def _told(make: Callable[[], Explorer | pn.viewable.Viewable], runs: str) -> Explorer | pn.viewable.Viewable:
     """Return a page, or a sentence in its place."""
+    _keep_to_this_server()
     try:
         return make()
     except AttnvizError as error:
@@ -55,6 +57,18 @@ def _told(make: Callable[[], Explorer | pn.viewable.Viewable], runs: str) -> Exp
         log.exception("A page could not be made.")
         fault = fault_of(error, {"in": "making the page", "runs": runs})
         return _plain(Notices(notices=[(sentence([fault]), "copy", fault.details)]))
+
+
+def _keep_to_this_server() -> None:
+    """Let the page take Panel's style sheets from its own server.
+
+    Panel (1.9.4) says so while it writes the HTML. Where a slow browser connects after the session of the HTML has ended (Bokeh
+    waits 15 s), its websocket begins another session, whose sheets would come from Panel's network.
+    """
+    document = pn.state.curdoc
+    # Only once the location is known: Panel, which learns it late, would make the address absolute, and lose a proxy's path.
+    if document is not None and document.session_context is not None and pn.state.location is not None:
+        document.template_variables["dist_url"] = LOCAL_DIST
 
 
 def _plain(shown: pn.viewable.Viewable) -> pn.viewable.Viewable:

@@ -60,6 +60,20 @@ def test_an_address_that_asks_for_what_is_not_here_is_told_until_something_chang
     assert notice.count() == 0
 
 
+ENDED = """  # as for a browser that takes longer than Bokeh waits for it
+import panel as pn
+whole = pn.io.server.get_server
+at_once = {"unused_session_lifetime_milliseconds": 1, "check_unused_sessions_milliseconds": 1}
+pn.io.server.get_server = lambda *given, **named: whole(*given, **named, **at_once)
+"""
+
+
+def test_a_page_whose_session_has_ended_before_it_connects_is_the_same_page(shown, runs):
+    with serving([runs["text"]], before=ENDED) as address:
+        shown.open(f"{address}?view=head&layer=1&head=2&map=pca").painted("dots")
+        assert "Layer 1 · Head 2" in shown.text("h1")  # and nothing was asked of another server: ``shown`` sees to it
+
+
 def test_a_phone_is_given_the_page_at_its_own_width(browser, server):
     context = browser.new_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True)
     page = context.new_page()

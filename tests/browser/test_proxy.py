@@ -67,5 +67,8 @@ def _sign_in(shown, address):
     assert page.url.startswith(f"{address}/?")
     shown.assert_until(lambda: shown.text("h1"), lambda text: text == "Layer 1 · Head 2")
     shown.painted("dots")
+    page.keyboard.press("6")  # a view that is made only now
+    page.locator(".tabulator-row").first.wait_for()
+    shown.rest()
     (cookie,) = page.context.cookies(f"{address}/")
     assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Lax", False)
