@@ -135,6 +135,7 @@ def test_two_columns_never_become_one_where_rows_lack_some(tmp_path):
         {"num_tokens__": 2, "num_tokens_": 3},
         {"num_tokens_": 4},
     ]
+    assert inputs.notes == ("column 'num_tokens' is called 'num_tokens__': the run needs its name for itself",)
 
 
 def test_columns_of_several_sources_never_become_one(tmp_path):

@@ -105,11 +105,11 @@ def _image(value: Any, folder: Path) -> Picture | Skip:
     return Picture(folder / value)
 
 
-def name_columns(records: Sequence[Record]) -> list[Record]:
+def name_columns(records: Sequence[Record]) -> tuple[list[Record], tuple[str, ...]]:
     """Return the same records, the user's columns under names that are free in all of them, and with the source of each of several.
 
     It takes all records to do so: in JSON lines one row lacks what another has, and of two columns of like names each keeps one
-    name in every row.
+    name in every row. What has another name than it came with is told in a note.
     """
     given = dict.fromkeys(name for record in records for name in record.attributes)
     several = any(record.source for record in records)
@@ -117,9 +117,11 @@ def name_columns(records: Sequence[Record]) -> list[Record]:
     free: dict[str, str] = {}
     for name in given:
         free[name] = free_name(name, reserved, {*given, *free.values()})
-    if not several and all(name == named for name, named in free.items()):
-        return list(records)
-    return [replace(record, attributes=_named(record, free)) for record in records]
+    others = [(name, named) for name, named in free.items() if name != named]
+    notes = tuple(f"column {name!r} is called {named!r}: the run needs its name for itself" for name, named in others)
+    if not several and not others:
+        return list(records), notes
+    return [replace(record, attributes=_named(record, free)) for record in records], notes
 
 
 def _named(record: Record, free: Mapping[str, str]) -> dict[str, Any]:

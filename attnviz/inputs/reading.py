@@ -99,7 +99,8 @@ def read(source: str | Source | Sequence[str | Source], *, options: DataOptions,
     )
     if not records:
         raise InputError(nothing_usable(drawn))
-    return Inputs(tuple(name_columns(records)), dict(drawn.skipped), drawn.notes(), drawn.not_drawn)
+    named, notes = name_columns(records)
+    return Inputs(tuple(named), dict(drawn.skipped), (*drawn.notes(), *notes), drawn.not_drawn)
 
 
 def draw(source: str | Source | Sequence[str | Source], *, options: DataOptions, seed: int, limited: bool) -> Draw:

@@ -102,7 +102,7 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
     sequences = drawn.collect(use, lambda: held.room(drawn.rows))
     if not sequences:
         raise InputError(f"{nothing_usable(drawn)} Check the column, the model and the limits.")
-    records = name_columns([sequence.record for sequence in sequences])
+    records, renamed = name_columns([sequence.record for sequence in sequences])
     _require_columns(recipe.data.classes, records)
     return Prepared(
         tuple(replace(sequence, record=record) for sequence, record in zip(sequences, records, strict=True)),
@@ -110,7 +110,7 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
         shortened=sum(sequence.truncated for sequence in sequences),
         rows=drawn.rows,
         examples=dict(drawn.examples),
-        notes=(*drawn.notes(), *_notes(sequences)),
+        notes=(*drawn.notes(), *renamed, *_notes(sequences)),
     )
 
 
