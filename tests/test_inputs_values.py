@@ -80,7 +80,7 @@ def test_measured_numbers(cells, tmp_path):
 def test_what_would_change_stays_text(cells, tmp_path):
     values, notes = column(tmp_path, cells)
     assert values == cells
-    assert all("is text: its figures are not all" in note for note in notes)
+    assert all("is text: not all its figures are plain" in note for note in notes)
 
 
 def test_two_identifiers_never_become_one(tmp_path):
@@ -162,5 +162,5 @@ def test_what_pandas_writes_comes_back(dtype, tmp_path):
 )
 def test_figures_that_stay_text_are_told(tmp_path, cells, said):
     values, notes = column(tmp_path, cells, ";")
-    assert any("is text: its figures are not all" in note for note in notes) == said
+    assert any("is text: not all its figures are plain" in note for note in notes) == said
     assert not said or values[0] == cells[0]

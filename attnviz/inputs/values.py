@@ -228,10 +228,7 @@ class Column:
         reads = self._reads()
         if reads is None:
             if self._figures and not self.empty:
-                yield (
-                    f"column {name!r} is text: its figures are not all whole numbers of 64 bits, decimal numbers written in one "
-                    "way, or ISO 8601 dates (2024-03-01)"
-                )
+                yield f"column {name!r} is text: not all its figures are plain numbers (1234.5) or dates (2024-03-01)"
             return
         if reads is _comma:
             yield f"column {name!r}: a comma is read as the decimal point"
