@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attnviz.errors import InputError, ModelError
+from attnviz.errors import AttnvizError, InputError, ModelError
 from attnviz.types import Record, TokenSequence, TokenText
 
 __all__ = [
@@ -166,7 +166,9 @@ def tried(run: Callable[[], Any], model: str, size: Sequence[int]) -> Any:
     try:
         with torch.inference_mode():
             return run()
-    except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+    except AttnvizError:
+        raise
+    except Exception as error:  # each model's code raises its own
         raise ModelError(
             f"{model} cannot run on an image of {size[0]} × {size[1]} pixels, which is what its image processor makes: {error}"
         ) from error

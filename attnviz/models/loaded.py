@@ -1,7 +1,9 @@
 """What every loaded model offers, whatever library it came from."""
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attnviz.errors import InputError, ModelError
+from attnviz.errors import AttnvizError, InputError, ModelError
 from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "picture",
     "place_model",
     "resolved_dtype",
+    "running",
     "stream_lengths",
     "wanted_dtype",
 ]
@@ -90,6 +93,32 @@ def place_model(module: torch.nn.Module, spec: ModelSpec) -> torch.nn.Module:
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
             f"Device {spec.device!r} cannot be used: {error} Accepted: auto, cpu, cuda, cuda:N, mps."
+        ) from error
+
+
+@contextmanager
+def running(module: torch.nn.Module, name: str) -> Iterator[None]:
+    """Run a model without gradients; say in one sentence, with its own words, where its code fails.
+
+    Raises
+    ------
+    ModelError
+        If it does.
+    """
+    try:
+        with torch.inference_mode():
+            yield
+    except AttnvizError:
+        raise  # of what watches it
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"{name} needs more memory than there is. Lower capture.batch_tokens or data.max_length."
+        ) from error
+    except Exception as error:
+        words = re.sub(r"\s+", " ", f"{type(error).__name__}: {error}").strip()[:300]
+        raise ModelError(
+            f"{name} ({type(module).__name__}) cannot run: {words.rstrip('.')}. Check that its config.json is that of its weights, "
+            "and that it reads what it is given."
         ) from error
 
 

@@ -18,6 +18,7 @@ from attnviz.models.loaded import (
     picture,
     place_model,
     resolved_dtype,
+    running,
     stream_lengths,
     wanted_dtype,
 )
@@ -83,7 +84,7 @@ class TimmModel:
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""
-        with torch.inference_mode():
+        with running(self.module, self.info.id):
             result: torch.Tensor = self.module.forward_features(batch.inputs["x"])
         return result
 

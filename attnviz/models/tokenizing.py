@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
+from attnviz.models.positions import positions_held
 from attnviz.models.reading_tokens import Places, TokenReader
 from attnviz.types import ModelInfo, Record, TokenSequence
 
@@ -22,6 +23,7 @@ __all__ = [
     "token_device",
     "tokenize",
     "tokens_at_most",
+    "tokens_held",
 ]
 
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings")
@@ -118,13 +120,43 @@ def padded(
     return torch.from_numpy(values).to(device), torch.from_numpy(mask).to(device)
 
 
-def tokens_at_most(config: Any, tokenizer: Any) -> int | None:
-    """Return how many tokens the model takes; tokenizers without a limit claim 10³⁰, which is no limit."""
+def tokens_at_most(config: Any, tokenizer: Any, held: int | None = None) -> int | None:
+    """Return how many tokens the model takes; tokenizers without a limit claim 10³⁰, which is no limit.
+
+    Parameters
+    ----------
+    held
+        How many its tables of positions hold, as ``tokens_held`` found.
+    """
     positions = next((found for name in _POSITIONS if (found := getattr(config, name, None))), None)
-    if positions and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        positions -= config.pad_token_id + 1  # their positions are counted from behind the padding token
-    limits = [limit for limit in (positions, tokenizer.model_max_length) if limit and 0 < limit < 10**9]
+    limits = [limit for limit in (positions, held, tokenizer.model_max_length) if limit and 0 < limit < 10**9]
     return min(limits, default=None)
+
+
+def tokens_held(module: Any, tokenizer: Any, name: str, *streams: str) -> int | None:
+    """Run a model on a few tokens; return how many it has positions for, None if no table limits them.
+
+    Parameters
+    ----------
+    streams
+        Names of its inputs; ``input_ids``, if none is given.
+
+    Raises
+    ------
+    ModelError
+        If it cannot run on tokens alone.
+    """
+    ids = torch.full((1, _TRIED), _plain_id(tokenizer), device=token_device(module))
+    return positions_held(module, dict.fromkeys(streams or ("input_ids",), ids), name)
+
+
+_TRIED = 5  # tokens
+
+
+def _plain_id(tokenizer: Any) -> int:
+    """Return the first token of a vocabulary that means no more than itself."""
+    special = set(tokenizer.all_special_ids)
+    return next((number for number in range(len(tokenizer)) if number not in special), 0)
 
 
 def _embedding(module: Any) -> Any | None:

@@ -16,8 +16,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_MAPPING_NAMES
 
 from attnviz.errors import InputError, ModelError
 from attnviz.models.images import Layout, Stage, blank_image, image_tokens, require_image
-from attnviz.models.loaded import Batch, decoded, picture, place_model, stream_lengths
+from attnviz.models.loaded import Batch, decoded, picture, place_model, running, stream_lengths
 from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
+from attnviz.models.transformers_inputs import PIXELS, require_readable
 from attnviz.models.transformers_layouts import REFUSED, layout_of, refuse
 from attnviz.types import ModelSpec, Record, TokenSequence
 
@@ -43,7 +44,9 @@ def load(spec: ModelSpec, place: str) -> "ImageModel":
     ModelError
         If either cannot be had, or models of its type are refused.
     """
-    refuse(from_pretrained(transformers.AutoConfig, spec, place).model_type)
+    config = from_pretrained(transformers.AutoConfig, spec, place)
+    refuse(config.model_type)
+    require_readable(config, spec, PIXELS)
     processor = from_pretrained(transformers.AutoImageProcessor, spec, place)
     return image_model(load_weights(transformers.AutoModel, spec, place), processor, spec)
 
@@ -79,7 +82,7 @@ class ImageModel:
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""
-        with torch.inference_mode():
+        with running(self.module, self.info.id):
             output: torch.Tensor = self.module(**batch.inputs)[0]
         return output
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from attnviz.errors import InputError
 from attnviz.models.images import Layout, Stage, blank_image, image_tokens
-from attnviz.models.loaded import Batch, decoded, picture, place_model, stream_lengths
+from attnviz.models.loaded import Batch, decoded, picture, place_model, running, stream_lengths
 from attnviz.models.reading_tokens import TokenReader
 from attnviz.models.tokenizing import padded, prepared, text_sequence, token_device, tokenize, tokens_at_most
 from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
@@ -102,7 +102,7 @@ class TwoTowers:
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run both towers; return what each makes of a sequence, text first, ``(batch, 2, channels)``."""
-        with torch.inference_mode():
+        with running(self.module, self.info.id):
             output = self.module(**batch.inputs)
             return torch.stack([output.text_embeds, output.image_embeds.to(output.text_embeds.device)], dim=1)
 
@@ -147,7 +147,7 @@ class TwoTowers:
         blank = self._pixels(blank_image())
         patch = self.module.config.vision_config.patch_size
         rows, cols = blank.shape[-2] // patch, blank.shape[-1] // patch
-        with torch.inference_mode():
+        with running(self.module, self.module.config.model_type):
             seen = self._tower(blank[None].to(self._tower.device, self._tower.dtype))
         special = ("[CLS]",) * (seen.last_hidden_state.shape[1] - rows * cols)
         return Layout((Stage((rows, cols), special),))
@@ -160,7 +160,7 @@ class LlavaLike(TwoTowers):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run tower and language model; return the latter's last hidden state ``(batch, tokens, channels)``."""
-        with torch.inference_mode():
+        with running(self.module, self.info.id):
             output: torch.Tensor = self.module(**batch.inputs, use_cache=False)[0]
         return output
 

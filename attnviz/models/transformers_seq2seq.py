@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from attnviz.errors import InputError, ModelError
 from attnviz.models import generating
-from attnviz.models.loaded import Batch, place_model, stream_lengths
+from attnviz.models.loaded import Batch, place_model, running, stream_lengths
 from attnviz.models.reading_tokens import TokenReader
 from attnviz.models.tokenizing import (
     Tokens,
@@ -26,8 +26,10 @@ from attnviz.models.tokenizing import (
     token_device,
     tokenize,
     tokens_at_most,
+    tokens_held,
 )
 from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
+from attnviz.models.transformers_inputs import TEXT, require_readable
 from attnviz.types import ModelSpec, Record, TokenSequence, TokenText
 
 __all__ = ["DECODER", "ENCODER", "EncoderDecoder", "load"]
@@ -39,9 +41,10 @@ def load(spec: ModelSpec, place: str, *, generate: int = 0) -> "EncoderDecoder":
     """Load an encoder-decoder and its tokenizer. Raises ``ModelError`` if either cannot be had, or reads no text."""
     config = from_pretrained(transformers.AutoConfig, spec, place)
     mapping = transformers.AutoModelForSeq2SeqLM._model_mapping
+    require_readable(config, spec, TEXT)
     if type(config) not in mapping and not hasattr(config, "auto_map"):
         raise ModelError(
-            f"{spec.id} is a {config.model_type}, an encoder-decoder that reads no text. Accepted are those of text, such "
+            f"{spec.id} is a {config.model_type}, an encoder-decoder that writes no text. Accepted are those of text, such "
             "as T5, BART and Marian."
         )
     tokenizer = from_pretrained(transformers.AutoTokenizer, spec, place)
@@ -70,7 +73,8 @@ class EncoderDecoder:
         self.head: Any = place_model(model, spec)
         self.module: Any = model.base_model  # of T5 with its head, the same
         self.generate = generate
-        self.max_length = tokens_at_most(model.config, tokenizer)
+        held = tokens_held(self.module, self.tokenizer, spec.id, "input_ids", "decoder_input_ids")
+        self.max_length = tokens_at_most(model.config, tokenizer, held)
         self.info = info_of(self.module, spec, "text")
         self._decoder_length = self.max_length and self.max_length - 1  # ``collate`` may need one more
         generating.room(generate + len(generating.begins_with(model)) - 1, self._decoder_length, spec.id)
@@ -125,7 +129,7 @@ class EncoderDecoder:
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return the decoder's last hidden state ``(batch, tokens, channels)``."""
-        with torch.inference_mode():
+        with running(self.module, self.info.id):
             if self.module.get_output_embeddings() is None:
                 output: torch.Tensor = self.module(**batch.inputs, use_cache=False)[0]
                 return output

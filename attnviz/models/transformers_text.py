@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from attnviz.errors import ModelError
 from attnviz.models import generating
-from attnviz.models.loaded import Batch, place_model, stream_lengths
+from attnviz.models.loaded import Batch, place_model, running, stream_lengths
 from attnviz.models.reading_tokens import TokenReader
 from attnviz.models.tokenizing import (
     Tokens,
@@ -26,8 +26,10 @@ from attnviz.models.tokenizing import (
     token_device,
     tokenize,
     tokens_at_most,
+    tokens_held,
 )
 from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
+from attnviz.models.transformers_inputs import TEXT, require_readable
 from attnviz.types import ModelSpec, Record, TokenSequence
 
 __all__ = ["TextModel", "load"]
@@ -41,10 +43,11 @@ def load(spec: ModelSpec, place: str, *, generate: int = 0) -> "TextModel":
     ModelError
         If either cannot be had, or if ``generate`` is given and the model cannot write.
     """
+    config = from_pretrained(transformers.AutoConfig, spec, place)
+    require_readable(config, spec, TEXT)
     tokenizer = from_pretrained(transformers.AutoTokenizer, spec, place)
     if not generate:
         return TextModel(load_weights(transformers.AutoModel, spec, place), tokenizer, spec)
-    config = from_pretrained(transformers.AutoConfig, spec, place)
     if type(config) not in transformers.AutoModelForCausalLM._model_mapping and not hasattr(config, "auto_map"):
         raise ModelError(generating.refusal(spec.id, f"{config.model_type} models have no language-model head"))
     head = load_weights(transformers.AutoModelForCausalLM, spec, place)
@@ -74,7 +77,8 @@ class TextModel:
         self.head = None if head is None else place_model(head, spec)
         self.module: Any = place_model(module, spec)
         self.generate = generate
-        self.max_length = tokens_at_most(module.config.get_text_config(), tokenizer)
+        held = tokens_held(self.module, self.tokenizer, spec.id)
+        self.max_length = tokens_at_most(module.config.get_text_config(), tokenizer, held)
         self.info = info_of(module, spec, "text")
         if generate:
             generating.require_decoder(self.head, spec.id)
@@ -99,7 +103,7 @@ class TextModel:
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Run the model; return its last hidden state ``(batch, tokens, channels)``."""
-        with torch.inference_mode():
+        with running(self.module, self.info.id):
             output: torch.Tensor = self.module(**batch.inputs, **({"use_cache": False} if self._caches else {}))[0]
         return output
 
