@@ -1,13 +1,20 @@
 """The door of models: what a folder is, is told before its weights are read, and whatever is left out is named."""
 
+import json
+
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from attnviz.errors import ModelError
 from attnviz.models import load
 from attnviz.models.families import families, quietly
+from attnviz.models.transformers_text import TextModel
 from attnviz.pipeline.checking import check_model
+from attnviz.pipeline.prepare import prepare
+from attnviz.recipe import make_recipe
 from attnviz.types import ModelSpec, Record
-from tests import every_type
+from tests import every_type, tiny
 
 BEHIND_PADDING = ("esm", "data2vec-text", "ibert", "luke", "markuplm", "mpnet", "roberta", "xlm-roberta-xl", "xmod")
 FROM_ZERO = {"bert": 64, "opt": 64, "gpt2": 64, "llama": 64}
@@ -89,3 +96,104 @@ def test_every_type_of_the_installed_transformers_is_exact_or_one_sentence(tmp_p
     assert not wrong
     assert found["exact"] >= 260
     assert found["exact"] + found["sentence"] >= 450
+
+
+# Folders that are no plain model
+
+
+def refused(folder, **spec):
+    with pytest.raises(ModelError) as caught:
+        load(ModelSpec(str(folder), device="cpu", **spec))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def rewritten(folder, name, **fields):
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | fields), "utf-8")
+
+
+def test_adapter_is_named_and_never_runs_as_its_base(tmp_path):
+    folder = tiny.save_text_model(tmp_path / "lora")
+    settings = {"peft_type": "LORA", "base_model_name_or_path": "meta/base"}
+    (folder / "adapter_config.json").write_text(json.dumps(settings), "utf-8")
+    assert "is an adapter (adapter_config.json) of meta/base, and no model" in refused(folder)
+    (folder / "config.json").unlink()
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    assert "merge_and_unload()" in refused(folder)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_prefix_of_a_wrapper_is_taken_off(prefix, tmp_path):
+    folder = tiny.save_text_model(tmp_path / "wrapped")
+    plain = load(ModelSpec(str(folder), device="cpu"))
+    file = folder / "model.safetensors"
+    weights = {prefix + name: weight.clone() for name, weight in load_file(file).items()}
+    save_file(weights, file, {"format": "pt"})
+    model = load(ModelSpec(str(folder), device="cpu"))
+    theirs = plain.module.state_dict()
+    assert all(torch.equal(weight, theirs[name]) for name, weight in model.module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("tf_model.h5", "TensorFlow"), ("model.Q4.gguf", "GGUF"), ("flax_model.msgpack", "Flax")]
+)
+def test_weights_of_other_libraries_are_named(name, kind, tmp_path):
+    folder = tiny.save_text_model(tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / name)
+    assert f"holds weights of {kind} and none of PyTorch" in refused(folder)
+
+
+def test_pruned_heads_are_named(tmp_path):
+    folder = tiny.save_text_model(tmp_path / "model", "bert")
+    rewritten(folder, "config.json", pruned_heads={"0": [1, 3]})
+    assert "heads pruned (layer 0: 1, 3)" in refused(folder)
+
+
+def test_quantised_weights_without_their_package_are_named(tmp_path):
+    folder = tiny.save_text_model(tmp_path / "model")
+    rewritten(folder, "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
+    assert "It was quantised with gptq: install the package" in refused(folder)
+
+
+@pytest.mark.parametrize("inner", ["", "0_Transformer"])
+def test_sentence_transformers_folder_is_found_and_its_limit_followed(inner, tmp_path):
+    written = pytest.importorskip("sentence_transformers.base.modules.transformer").Transformer
+    source = tiny.save_text_model(tmp_path / "source", "bert")
+    made = written(str(source), max_seq_length=7)
+    folder = tmp_path / "sentences"
+    (folder / inner).mkdir(parents=True)
+    made.save(str(folder / inner))
+    modules = [{"idx": 0, "name": "0", "path": inner, "type": "sentence_transformers.models.Transformer"}]
+    (folder / "modules.json").write_text(json.dumps(modules), "utf-8")
+    model = load(ModelSpec(str(folder), device="cpu"))
+    assert model.max_length == 7
+    assert len(model.encode(Record("long", "cat " * 20))) == 7
+
+
+def test_text_with_a_token_beyond_the_table_is_skipped_and_counted(tmp_path):
+    folder = tiny.save_text_model(tmp_path / "model", "bert")
+    config = tiny.TEXT_CONFIGS["bert"]()
+    config.vocab_size = len(tiny.tokenizer())
+    tiny.module(config).save_pretrained(folder)
+    words = tiny.tokenizer()
+    words.add_tokens(["zebra"])
+    words.save_pretrained(folder)
+    (tmp_path / "texts.txt").write_text("the cat sat\nthe zebra sat\na dog ran\n", "utf-8")
+    recipe = make_recipe({"name": "x", "model": {"id": str(folder)}, "data": {"source": str(tmp_path / "texts.txt")}})
+    prepared = prepare(recipe, load(recipe.model), lambda *_: None)
+    assert [sequence.record.text for sequence in prepared.sequences] == ["the cat sat", "a dog ran"]
+    assert prepared.skipped == {"nothing for the model to read": 1}
+    assert "has the token 'zebra', number 30 of the tokenizer" in prepared.examples["nothing for the model to read"]
+
+
+def test_padding_token_beyond_the_table_is_replaced(tmp_path):
+    words = tiny.tokenizer()
+    words.add_special_tokens({"pad_token": "[FILL]"})
+    config = tiny.TEXT_CONFIGS["bert"]()
+    config.vocab_size = len(tiny.tokenizer())
+    model = TextModel(tiny.module(config), words, tiny.SPEC)
+    sequences = [model.encode(Record("a", text)) for text in tiny.SENTENCES[:2]]
+    together = model.forward(model.collate(sequences))
+    alone = model.forward(model.collate(sequences[1:]))
+    torch.testing.assert_close(together[1, : len(sequences[1])], alone[0], atol=1e-5, rtol=1e-4)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tokenizers import Tokenizer, models
 
 from attnviz.errors import InputError, ModelError
 from attnviz.models import load
@@ -75,9 +76,11 @@ def test_weights_that_are_missing_are_not_made_up(tmp_path):
 
 def test_tokenizer_of_another_model(tmp_path):
     folder = broken(tmp_path)
-    tokenizer = tiny.tokenizer()
-    tokenizer.add_tokens([f"word{number}" for number in range(30)])
-    tokenizer.save_pretrained(folder)
+    vocabulary = {"[UNK]": 0, "[PAD]": 1} | {f"word{number}": number + 2 for number in range(68)}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]").save_pretrained(
+        folder
+    )
     assert re.search(r"The tokenizer of .* has \d+ tokens but the model only 40", refused(folder))
 
 

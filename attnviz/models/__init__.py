@@ -15,6 +15,7 @@ from attnviz.errors import ModelError, nearest, require
 
 require("torch", "capture")  # says how to install it, where the next import would only fail
 
+from attnviz.models.checkpoints import inner_folder, require_loadable
 from attnviz.models.loaded import Batch, LoadedModel
 from attnviz.resources import resource
 from attnviz.types import ModelSpec
@@ -39,8 +40,9 @@ def load(spec: ModelSpec, *, generate: int = 0) -> LoadedModel:
     MissingExtraError
         If torch, transformers, timm or what the spec's options need is not installed.
     """
-    place = locate(spec.id)
+    place = inner_folder(locate(spec.id))
     _require_sound(spec, place)
+    require_loadable(spec, place)
     library = spec.library or _library_of(spec.id, place)
     if library == "timm":
         require("timm", "capture")

@@ -17,8 +17,10 @@ __all__ = [
     "Tokens",
     "padded",
     "prepared",
+    "require_known",
     "require_text",
     "require_tokens",
+    "table_rows",
     "text_sequence",
     "token_device",
     "tokenize",
@@ -48,16 +50,38 @@ def prepared(tokenizer: Any, module: Any, name: str) -> Any:
     ModelError
         If it knows more tokens than the model.
     """
-    rows = getattr(_embedding(module), "num_embeddings", None)
-    if rows is not None and len(tokenizer) > rows:
+    rows = table_rows(module)
+    if rows is not None and tokenizer.vocab_size > _MORE * rows:
         raise ModelError(
-            f"The tokenizer of {name} has {len(tokenizer):,} tokens but the model only {rows:,}: they do not belong "
+            f"The tokenizer of {name} has {tokenizer.vocab_size:,} tokens but the model only {rows:,}: they do not belong "
             "together. Give a folder that holds both."
         )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
+    if rows is not None and tokenizer.pad_token_id >= rows:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)  # nothing sees it, but the table must have it
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+_MORE = 1.1  # times the tokens of a model: with more a tokenizer is that of another; a few may have been added and never trained
+
+
+def table_rows(module: Any) -> int | None:
+    """Return how many tokens a model knows; None where it has no table of them."""
+    rows: int | None = getattr(_embedding(module), "num_embeddings", None)
+    return rows
+
+
+def require_known(record: Record, tokens: Tokens, reader: TokenReader, rows: int | None) -> None:
+    """Raise ``InputError`` if a text has a token that the model does not know, though its tokenizer does."""
+    if rows is not None and tokens.ids.size and int(tokens.ids.max()) >= rows:
+        place = int(tokens.ids.argmax())
+        said = reader.read(tokens.ids, tokens.is_special)[place].text
+        raise InputError(
+            f"{record.reference} has the token {said!r}, number {tokens.ids[place]} of the tokenizer, but the model knows only "
+            f"{rows:,} tokens. Leave that out of the text, or give a tokenizer without it."
+        )
 
 
 def tokenize(tokenizer: Any, text: str | None, pair: str | None = None, *, limit: int | None, **more: Any) -> Tokens:

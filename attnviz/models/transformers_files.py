@@ -16,12 +16,14 @@ import torch
 import transformers
 
 from attnviz.errors import MissingExtraError, ModelError
+from attnviz.models.checkpoints import quantization
 from attnviz.models.loaded import resolved_dtype, wanted_dtype
 from attnviz.types import ModelInfo, ModelSpec
 
 __all__ = ["from_pretrained", "info_of", "load_weights"]
 
 _UNUSED = re.compile(r"pooler|position_ids|\bmask_token\b")  # never part of the last hidden state
+_WRAPPERS = ("_orig_mod.module.", "module._orig_mod.", "_orig_mod.", "module.")
 _ADVICE = "Give a hub id, a folder with config.json and model.safetensors, package:NAME/FOLDER or builtin:NAME."
 _NOUNS = {
     "AutoConfig": "configuration",
@@ -49,7 +51,17 @@ def from_pretrained(factory: Any, spec: ModelSpec, place: str, **more: Any) -> A
             )
         except Exception as error:  # transformers, huggingface_hub, safetensors and tokenizers each raise their own
             raise ModelError(_explain(factory.__name__, spec, place, error)) from error
+    if is_model and "key_mapping" not in more and (prefix := _wrapper(loaded[1])) is not None:
+        return from_pretrained(factory, spec, place, **more | {"key_mapping": {rf"^{re.escape(prefix)}": ""}})
     return _complete(spec, *loaded) if is_model else loaded
+
+
+def _wrapper(report: Any) -> str | None:
+    """Return what a wrapper put before the names of all weights: ``torch.compile`` and ``DataParallel`` do."""
+    if not report["missing_keys"]:
+        return None
+    names = list(report["unexpected_keys"])
+    return next((one for one in _WRAPPERS if names and all(name.startswith(one) for name in names)), None)
 
 
 @contextmanager
@@ -145,6 +157,8 @@ def _complete(spec: ModelSpec, module: Any, report: Any) -> Any:
 
 def _explain(factory: str, spec: ModelSpec, place: str, error: Exception) -> str:
     reason = re.sub(r"\s+", " ", str(error)).strip()[:300]
+    if factory == "AutoImageProcessor" and type(error) is OSError:
+        reason = "there is none"  # the library's words speak of addresses and names
     reason = reason if reason.endswith((".", "!", "?")) else reason + "."
     what = _NOUNS.get(factory, "model")
     return _without_token(f"The {what} of {spec.id!r} cannot be loaded: {reason} {_advice(what, spec, place, error)}")
@@ -153,12 +167,22 @@ def _explain(factory: str, spec: ModelSpec, place: str, error: Exception) -> str
 def _advice(what: str, spec: ModelSpec, place: str, error: Exception) -> str:
     """Say what to do, from the likeliest cause to the least likely."""
     reason = str(error)
+    if (method := quantization(place)) is not None:
+        return (
+            f"It was quantised with {method}: install the package that reads it (on a machine that it runs on), or give the model "
+            "as it was before."
+        )
     if "trust_remote_code" in reason:
         return "It brings code of its own: read it, then set model.trust_remote_code = true."
     if type(error).__name__ == "SafetensorError":
         return "The weights file is damaged: fetch it again."
     if what == "tokenizer":
         return "Text needs the model's tokenizer: put its tokenizer.json beside config.json, or install sentencepiece."
+    if what == "image processor":
+        return (
+            "Images need what prepares them: put the model's preprocessor_config.json beside config.json, or give batches that you "
+            "prepared to attnviz.capture(model, batches)."
+        )
     if "size mismatch" in reason or "ignore_mismatched_sizes" in reason:
         return "config.json and the weights do not belong together: fetch both again."
     if what == "model" and not spec.allow_pickle and _has_pickles(place, reason):

@@ -21,8 +21,10 @@ from attnviz.models.tokenizing import (
     Tokens,
     padded,
     prepared,
+    require_known,
     require_text,
     require_tokens,
+    table_rows,
     token_device,
     tokenize,
     tokens_at_most,
@@ -73,6 +75,7 @@ class EncoderDecoder:
         self.head: Any = place_model(model, spec)
         self.module: Any = model.base_model  # of T5 with its head, the same
         self.generate = generate
+        self._rows = None if model.config.model_type == "fsmt" else table_rows(model)  # it has two tables
         held = tokens_held(self.module, self.tokenizer, spec.id, "input_ids", "decoder_input_ids")
         self.max_length = tokens_at_most(model.config, tokenizer, held)
         self.info = info_of(self.module, spec, "text")
@@ -91,7 +94,9 @@ class EncoderDecoder:
         last = min(filter(None, (max_length, self._decoder_length)), default=None)
         read = tokenize(self.tokenizer, require_text(record, self.info), limit=limit)
         require_tokens(record, read)
+        require_known(record, read, self.reader, self._rows)
         said = self._given(record.pair, last) if record.pair is not None else self._written(record, read)
+        require_known(record, said, self.reader, self._rows)
         total = read.ids.size + said.ids.size
         nowhere = np.full(total, -1, np.int16)
         given = total if record.pair is not None else read.ids.size + len(generating.begins_with(self.head))

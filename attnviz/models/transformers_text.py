@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from attnviz.errors import ModelError
 from attnviz.models import generating
+from attnviz.models.checkpoints import tokens_of_sentences
 from attnviz.models.loaded import Batch, place_model, running, stream_lengths
 from attnviz.models.reading_tokens import TokenReader
 from attnviz.models.tokenizing import (
     Tokens,
     padded,
     prepared,
+    require_known,
     require_text,
+    table_rows,
     text_sequence,
     token_device,
     tokenize,
@@ -46,6 +49,8 @@ def load(spec: ModelSpec, place: str, *, generate: int = 0) -> "TextModel":
     config = from_pretrained(transformers.AutoConfig, spec, place)
     require_readable(config, spec, TEXT)
     tokenizer = from_pretrained(transformers.AutoTokenizer, spec, place)
+    if (most := tokens_of_sentences(place)) is not None:
+        tokenizer.model_max_length = min(most, tokenizer.model_max_length)
     if not generate:
         return TextModel(load_weights(transformers.AutoModel, spec, place), tokenizer, spec)
     if type(config) not in transformers.AutoModelForCausalLM._model_mapping and not hasattr(config, "auto_map"):
@@ -77,6 +82,7 @@ class TextModel:
         self.head = None if head is None else place_model(head, spec)
         self.module: Any = place_model(module, spec)
         self.generate = generate
+        self._rows = table_rows(module)
         held = tokens_held(self.module, self.tokenizer, spec.id)
         self.max_length = tokens_at_most(module.config.get_text_config(), tokenizer, held)
         self.info = info_of(module, spec, "text")
@@ -88,6 +94,7 @@ class TextModel:
         """Tokenise a text or a pair, and let the model go on. Raises ``InputError`` for an image, or if no token comes out."""
         limit = min(filter(None, (max_length, self._room)), default=None)
         tokens = tokenize(self.tokenizer, require_text(record, self.info), record.pair, limit=limit)
+        require_known(record, tokens, self.reader, self._rows)
         sequence = text_sequence(record, tokens, self.reader)
         return self._continued(sequence, tokens) if self.generate else sequence
 
