@@ -4,9 +4,10 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from attnviz.errors import ModelError
+from attnviz.errors import InputError, ModelError
 from attnviz.models import load
 from attnviz.models.families import families, quietly
 from attnviz.models.transformers_text import TextModel
@@ -197,3 +198,44 @@ def test_padding_token_beyond_the_table_is_replaced(tmp_path):
     together = model.forward(model.collate(sequences))
     alone = model.forward(model.collate(sequences[1:]))
     torch.testing.assert_close(together[1, : len(sequences[1])], alone[0], atol=1e-5, rtol=1e-4)
+
+
+# Pictures of models that run on text alone
+
+
+def pictured(tmp_path, **data):
+    """Write a table of two texts, one of which has a picture, and return a recipe's data."""
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    (tmp_path / "table.csv").write_text("text,photo\nthe cat sat,a.png\na dog ran,\n", "utf-8")
+    return {"source": str(tmp_path / "table.csv"), "column": "text", **data}
+
+
+def prepared_by(model, data):
+    recipe = make_recipe({"name": "x", "model": {"id": model.info.id}, "data": data})
+    return prepare(recipe, model, lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A model of text and images that runs as one of text."""
+    folder = tmp_path_factory.mktemp("gemma3")
+    every_type.save("gemma3", folder)
+    return load(ModelSpec(str(folder), device="cpu"))
+
+
+def test_pictures_that_a_model_could_read_and_does_not_get_are_refused(mixed, tmp_path):
+    with pytest.raises(
+        InputError,
+        match=r"a Gemma3Model is run on text alone here, though it also reads images.*Drop data\.image_column",
+    ):
+        prepared_by(mixed, pictured(tmp_path, image_column="photo"))
+    prepared = prepared_by(mixed, pictured(tmp_path))
+    assert len(prepared.sequences) == 2
+    assert any("also reads images; it was given texts alone" in note for note in prepared.notes)
+
+
+def test_model_of_text_skips_no_row_for_want_of_a_picture(tmp_path):
+    prepared = prepared_by(tiny.text_model("bert"), pictured(tmp_path, image_column="photo"))
+    assert prepared.sequences[0].record.attributes["photo"] == "a.png"
+    assert (len(prepared.sequences), prepared.skipped) == (2, {})
+    assert "the pictures of 'photo' were not read: tiny/bert reads text" in prepared.notes

@@ -17,6 +17,7 @@ from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
 __all__ = [
     "Batch",
     "LoadedModel",
+    "also_unread",
     "decoded",
     "picture",
     "place_model",
@@ -66,6 +67,12 @@ class LoadedModel(Protocol):
 
     def picture(self, sequence: TokenSequence) -> NDArray[np.uint8] | None:
         """Return the image as the model sees it, ``(height, width[, 3])``; None for texts."""
+
+
+def also_unread(model: LoadedModel) -> tuple[str, ...]:
+    """Return what a model can read besides what it is given here: ``("images", "films")`` for Qwen2-VL, run on text."""
+    unread: tuple[str, ...] = getattr(model, "unread", ())
+    return unread
 
 
 def stream_lengths(sequences: Sequence[TokenSequence]) -> dict[str, tuple[int, ...]]:

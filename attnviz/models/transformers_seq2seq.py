@@ -31,7 +31,7 @@ from attnviz.models.tokenizing import (
     tokens_held,
 )
 from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
-from attnviz.models.transformers_inputs import TEXT, require_readable
+from attnviz.models.transformers_inputs import TEXT, also_reads, require_readable
 from attnviz.types import ModelSpec, Record, TokenSequence, TokenText
 
 __all__ = ["DECODER", "ENCODER", "EncoderDecoder", "load"]
@@ -75,6 +75,7 @@ class EncoderDecoder:
         self.head: Any = place_model(model, spec)
         self.module: Any = model.base_model  # of T5 with its head, the same
         self.generate = generate
+        self.unread = also_reads(model.config)
         self._rows = None if model.config.model_type == "fsmt" else table_rows(model)  # it has two tables
         held = tokens_held(self.module, self.tokenizer, spec.id, "input_ids", "decoder_input_ids")
         self.max_length = tokens_at_most(model.config, tokenizer, held)

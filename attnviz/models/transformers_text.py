@@ -32,7 +32,7 @@ from attnviz.models.tokenizing import (
     tokens_held,
 )
 from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
-from attnviz.models.transformers_inputs import TEXT, require_readable
+from attnviz.models.transformers_inputs import TEXT, also_reads, require_readable
 from attnviz.types import ModelSpec, Record, TokenSequence
 
 __all__ = ["TextModel", "load"]
@@ -82,6 +82,7 @@ class TextModel:
         self.head = None if head is None else place_model(head, spec)
         self.module: Any = place_model(module, spec)
         self.generate = generate
+        self.unread = also_reads(module.config)
         self._rows = table_rows(module)
         held = tokens_held(self.module, self.tokenizer, spec.id)
         self.max_length = tokens_at_most(module.config.get_text_config(), tokenizer, held)

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from attnviz import schema
 from attnviz.capturing import LONG
 from attnviz.errors import CaptureError, InputError, nearest, require
-from attnviz.inputs import Skip, draw, name_columns, nothing_usable
-from attnviz.models import LoadedModel
+from attnviz.inputs import DataOptions, Skip, draw, name_columns, nothing_usable
+from attnviz.models import LoadedModel, also_unread
 from attnviz.recipe import Recipe
 from attnviz.types import LayerInfo, Progress, Record, TokenSequence
 
@@ -85,7 +85,8 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
         If the data cannot be read, or gives no sequence: it says which rows were skipped why, and the first in its own words.
     """
     limits = recipe.data.max_tokens, recipe.data.max_sequences
-    drawn = draw(recipe.data.source, options=recipe.data.options(), seed=recipe.seed, limited=limits != (None, None))
+    options, unread = _readable(recipe, model)
+    drawn = draw(recipe.data.source, options=options, seed=recipe.seed, limited=limits != (None, None))
     held = _Held(*limits)
 
     def use(record: Record) -> TokenSequence | Skip:
@@ -110,8 +111,31 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
         shortened=sum(sequence.truncated for sequence in sequences),
         rows=drawn.rows,
         examples=dict(drawn.examples),
-        notes=(*drawn.notes(), *renamed, *_notes(sequences)),
+        notes=(*drawn.notes(), *renamed, *unread, *_notes(sequences)),
     )
+
+
+def _readable(recipe: Recipe, model: LoadedModel) -> tuple[DataOptions, tuple[str, ...]]:
+    """Return how to read the data for a model, and what of it the model is not given.
+
+    Raises
+    ------
+    InputError
+        If pictures are named for a model that could read them and is run on text alone: a run without them would look like one
+        with them.
+    """
+    options, info = recipe.data.options(), model.info
+    column, more = options.image_column, also_unread(model)
+    if info.modality != "text" or (column is None and not more):
+        return options, ()
+    if column is None:
+        return options, (f"{info.id} also reads {', '.join(more)}; it was given texts alone",)
+    if more:
+        raise InputError(
+            f"data.image_column = {column!r} names pictures, but a {info.architecture} is run on text alone here, though it also "
+            f"reads {', '.join(more)}. Drop data.image_column to run it on the texts, or choose CLIP, SigLIP or LLaVA."
+        )
+    return replace(options, image_column=None), (f"the pictures of {column!r} were not read: {info.id} reads text",)
 
 
 def _require_columns(wanted: Sequence[str], records: Iterable[Record]) -> None:
