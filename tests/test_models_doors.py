@@ -62,6 +62,8 @@ SAMPLE = {
     "patchtst": "reads time series",
     "seggpt": "prompt_pixel_values",
     "vilt": "cannot run: ValueError: You have to specify either pixel_values or image_embeds",
+    "llava": "has no token 32000, which config.json names",
+    "mgp-str": "returns no tokens of one grid",
     "colpali": "Load it with transformers.ColPaliForRetrieval",
 }
 

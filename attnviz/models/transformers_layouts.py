@@ -136,7 +136,13 @@ def layout_of(module: Any, inputs: Mapping[str, torch.Tensor]) -> Layout:
     ]
     if sites:
         return surveyed(run, sites)
-    return plain_layout(module, size, run().shape[1])
+    hidden = run()
+    if not isinstance(hidden, torch.Tensor) or hidden.ndim != 3 or not hasattr(module.config, "patch_size"):
+        raise ModelError(
+            f"{type(module).__name__} returns no tokens of one grid of patches, so they have no row and column. Try "
+            "attnviz.capture(model, batches), with batches as its own processor makes them."
+        )
+    return plain_layout(module, size, hidden.shape[1])
 
 
 def plain_layout(module: Any, size: Grid, tokens: int) -> Layout:

@@ -14,7 +14,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from attnviz.errors import InputError
+from attnviz.errors import InputError, ModelError
 from attnviz.models.images import Layout, Stage, blank_image, image_tokens
 from attnviz.models.loaded import Batch, decoded, picture, place_model, running, stream_lengths
 from attnviz.models.reading_tokens import TokenReader
@@ -182,7 +182,13 @@ class LlavaLike(TwoTowers):
 
     def _prompt(self, record: Record, text: str, patches: int) -> str:
         """Return a text with as many image tokens as the image has patches; they come first if the text does not say where."""
-        mark: str = self.tokenizer.convert_ids_to_tokens(self.module.config.image_token_id)
+        number = self.module.config.image_token_id
+        mark: str | None = self.tokenizer.convert_ids_to_tokens(number)
+        if mark is None:
+            raise ModelError(
+                f"The tokenizer of {self.info.id} has no token {number}, which config.json names as that of an image: they do not "
+                "belong together. Give a folder that holds both."
+            )
         if text.count(mark) > 1:
             raise InputError(f"{record.reference} has {text.count(mark)} times {mark}, but one image. Keep one.")
         return (text if mark in text else f"{mark}\n{text}").replace(mark, mark * patches)
