@@ -169,8 +169,10 @@ def tried(run: Callable[[], Any], model: str, size: Sequence[int]) -> Any:
     except AttnvizError:
         raise
     except Exception as error:  # each model's code raises its own
+        words = re.sub(r"\s+", " ", str(error)).strip()[:300].rstrip(".")
         raise ModelError(
-            f"{model} cannot run on an image of {size[0]} × {size[1]} pixels, which is what its image processor makes: {error}"
+            f"{model} cannot run on an image of {size[0]} × {size[1]} pixels, which is what its image processor makes: "
+            f"{words}."
         ) from error
 
 
