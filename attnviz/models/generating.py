@@ -35,7 +35,7 @@ def write(head: Any, start: torch.Tensor, count: int, encoded: Mapping[str, Any]
     remembers = "past_key_values" in inspect.signature(head.forward).parameters
     said: list[int] = []
     step, cache = start, None
-    with torch.inference_mode():
+    with torch.no_grad():
         while len(said) < count and not (said and said[-1] in stops):
             memory = {"past_key_values": cache, "use_cache": True} if remembers else {}
             output = head(**{name: step}, **(encoded or {}), **memory)
@@ -58,7 +58,7 @@ def require_decoder(head: Any, name: str) -> None:
     """
     device = token_device(head)
     one, other = (torch.tensor([[5, 6, last]], device=device) for last in (7, 8))
-    with torch.inference_mode():
+    with torch.no_grad():
         moved = (head(input_ids=one).logits[0, 0] - head(input_ids=other).logits[0, 0]).abs().max()
     if moved > 1e-3:
         raise ModelError(refusal(name, f"{type(head).__name__} reads in both directions"))

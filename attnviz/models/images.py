@@ -164,7 +164,7 @@ def tried(run: Callable[[], Any], model: str, size: Sequence[int]) -> Any:
         If it cannot run on images of that size.
     """
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             return run()
     except AttnvizError:
         raise

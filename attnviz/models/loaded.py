@@ -113,7 +113,7 @@ def running(module: torch.nn.Module, name: str) -> Iterator[None]:
         If it does.
     """
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             yield
     except AttnvizError:
         raise  # of what watches it

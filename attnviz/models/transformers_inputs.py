@@ -111,7 +111,7 @@ def _refusal(config: Any, spec: ModelSpec, kind: Any, needed: Sequence[str], why
 def _fails_without_weights(config: Any) -> str | None:
     """Return in its own words why a model cannot run on text alone; None if it can, or if only its weights could tell."""
     try:
-        with torch.device("meta"), torch.inference_mode():
+        with torch.device("meta"), torch.no_grad():
             module = transformers.AutoModel.from_config(config).eval()
             ids = torch.ones((1, 4), dtype=torch.long)
             decoded = "decoder_input_ids" in inspect.signature(module.forward).parameters

@@ -170,7 +170,7 @@ class EncoderDecoder:
         device = token_device(self.module)
         text = torch.tensor(read.ids[None].astype(np.int64), device=device)
         seen = torch.ones_like(text)
-        with torch.inference_mode():
+        with torch.no_grad():
             encoded = {"encoder_outputs": self.head.get_encoder()(text, attention_mask=seen), "attention_mask": seen}
         said = generating.write(self.head, torch.tensor([begin], device=device), self.generate, encoded)
         ids = np.array([*begin, *said], np.int32)
