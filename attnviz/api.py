@@ -277,7 +277,9 @@ def capture(
     module: Any,
     batches: Iterable[Any],
     *,
-    tokens: Sequence[Sequence[str]] | None = None,
+    tokens: Sequence[Sequence[str]] | Mapping[str, Sequence[Sequence[str]]] | None = None,
+    streams: Mapping[str, str | Sequence[str]] | None = None,
+    batch_axis: int | None = None,
     name: str | None = None,
     out: str | Path | None = None,
     maps: Sequence[str] | None = None,
@@ -292,10 +294,18 @@ def capture(
     module
         A ``torch.nn.Module`` that attends by ``scaled_dot_product_attention``, or by a product that enters a softmax.
     batches
-        What it takes: tensors, lists of tensors, or named tensors, the batch along the first axis. Where a batch has an
-        ``attention_mask`` ``(batch, tokens)``, it says which tokens are no padding; padding is on the right.
+        What it takes: a tensor, a list of inputs, named inputs, or one object that it reads, such as a dictionary or a dataclass.
+        Each runs whole, as it is, so inputs may be of each sequence or shared by all. Positions that no query may see, in any
+        layer, are padding, wherever they stand; an ``attention_mask`` ``(batch, tokens)`` may say that more are.
     tokens
-        The text of each token of each sequence; without it tokens are named by their positions.
+        The text of each token of each sequence, or of each position, padding included; without it tokens are named by their
+        positions. Of a module with several streams, by stream: ``{"tgt": [...]}``.
+    streams
+        Which tokens attend where, by patterns of module paths: ``{"encoder.*": "source", "*.cross": ("target", "source")}``.
+        Without it streams are told by the inputs that queries and keys were computed from, and are named after these.
+    batch_axis
+        Which axis of the inputs is the batch. It is needed only where a product holds sequences and heads in one axis and the
+        module does not say ``batch_first``.
     name, out
         The run's name (the module's class, if not given) and folder (``data/runs/NAME``).
     maps
@@ -310,15 +320,25 @@ def capture(
     AttnvizError
         As the stages raise: no attention was seen, or what would be stored does not give it back.
     """
-    from attnviz.pipeline.module import run_module
+    from attnviz.pipeline.module import IN_MEMORY, run_module
     from attnviz.recipe import make_recipe
 
     name = name or type(module).__name__
-    given: dict[str, Any] = {"name": name, "model": {"id": name}, "data": {"source": "batches in memory"}}
+    given: dict[str, Any] = {"name": name, "model": {"id": name}, "data": {"source": IN_MEMORY}}
     given |= {"maps": {method: {} for method in maps}} if maps is not None else {}
     folder = Path(out) if out is not None else default_folder(name)
     recipe = make_recipe(given, overrides)
-    run_module(module, batches, recipe, folder, tokens=tokens, workers=workers or cores(), progress=progress or _silent)
+    run_module(
+        module,
+        batches,
+        recipe,
+        folder,
+        tokens=tokens,
+        streams=streams,
+        batch_axis=batch_axis,
+        workers=workers or cores(),
+        progress=progress or _silent,
+    )
     return open(folder)
 
 

@@ -120,8 +120,8 @@ class Terms:
     rotation: FloatArray | None = None  # (2, positions, head_dim): the RoPE that vectors lack: cosines, signed sines
     partner: NDArray[np.int32] | None = None  # (head_dim,): with which dimension RoPE turns each
 
-    def of_head(self, head: int) -> "Terms":
-        """Return the terms of one head."""
+    def of_head(self, head: int | slice) -> "Terms":
+        """Return the terms of one head, or of some."""
         own = {name: None if (all_heads := getattr(self, name)) is None else all_heads[head] for name in _BY_HEAD}
         return replace(self, **own)
 

@@ -265,8 +265,12 @@ def test_a_module_can_be_given_texts(tmp_path, own, batches):
     texts = [[f"t{i}" for i in range(int(mask.sum()))] for batch in batches for mask in batch["attention_mask"]]
     run = attnviz.capture(own, batches, tokens=texts, out=tmp_path / "run", maps=["pca"], name="mine")
     assert run.attention(0, 0, 1).tokens[:3] == ("t0", "t1", "t2")
-    with pytest.raises(InputError, match="texts of 17 sequences; the batches hold 18"):
+    with pytest.raises(
+        InputError, match=r"row 0 has 6 tokens in 12 positions .* 11 texts were given \(of 17 sequences\)"
+    ):
         attnviz.capture(own, batches, tokens=texts[1:], out=tmp_path / "other")
+    with pytest.raises(InputError, match="texts of 17 sequences; the batches hold 18"):
+        attnviz.capture(own, batches, tokens=texts[:-1], out=tmp_path / "other")
     with pytest.raises(DatasetError, match="exists"):
         attnviz.capture(own, batches, out=tmp_path / "run")
     assert not (tmp_path / "other").exists()

@@ -96,7 +96,8 @@ def test_the_kernel_of_long_sequences_knows_the_same_sums(monkeypatch, family):
 
 def test_no_matrix_of_all_heads_is_made_of_a_long_text():
     """8 heads × 4,096² logits would be 512 MB; what capture holds beside the model's own is some blocks of a few."""
-    from attnviz.models.torch_module import TorchModel, sequences_of_batches
+    from attnviz.capturing import survey
+    from attnviz.models.torch_module import TorchModel
 
     config = tiny.transformers.LlamaConfig(
         vocab_size=50, hidden_size=64, num_hidden_layers=1, num_attention_heads=8, num_key_value_heads=4,
@@ -104,8 +105,7 @@ def test_no_matrix_of_all_heads_is_made_of_a_long_text():
     )  # fmt: skip
     ids = torch.randint(0, 50, (1, 4096))
     model = TorchModel(tiny.module(config), [{"input_ids": ids}], "long")
-    sequence = sequences_of_batches(model, [4096])[0]
-    layers = inspect(TorchModel(model.module, [{"input_ids": ids[:, :32]}], "short"), [sequence.cut(32)])
+    found = survey(model)
     largest = 0
 
     class Watch(torch.overrides.TorchFunctionMode):
@@ -117,5 +117,5 @@ def test_no_matrix_of_all_heads_is_made_of_a_long_text():
             return result
 
     with Watch():
-        capture(model, model.collate([sequence]), layers, lambda vectors: None)
+        capture(model, model.collate(found.sequences), found.layers, lambda vectors: None)
     assert largest <= 4096 * 4096  # at most a mask of one head, which the model may make itself

@@ -7,19 +7,23 @@ from attnviz.errors import require
 
 require("torch", "capture")  # says how to install it, where the next import would only fail
 
-from attnviz.capturing.check import EXACT, LONG, ROUNDED, LayerCheck, attended_tokens, check, inspect, require_exact
+from attnviz.capturing.check import EXACT, LONG, ROUNDED, LayerCheck, check, inspect, require_exact
 from attnviz.capturing.run import BACKENDS, Sink, capture
+from attnviz.capturing.streams import Declared
+from attnviz.capturing.survey import Surveyed, survey
 
 __all__ = [
     "BACKENDS",
     "EXACT",
     "LONG",
     "ROUNDED",
+    "Declared",
     "LayerCheck",
     "Sink",
-    "attended_tokens",
+    "Surveyed",
     "capture",
     "check",
     "inspect",
     "require_exact",
+    "survey",
 ]

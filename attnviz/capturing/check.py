@@ -14,25 +14,21 @@ import torch
 from numpy.typing import NDArray
 
 from attnviz.attention import weights
-from attnviz.capturing.contract import Call
+from attnviz.capturing import run
+from attnviz.capturing.contract import Call, with_kv_heads
 from attnviz.capturing.describe import describe, numbered
 from attnviz.capturing.rope import undo_rope
-from attnviz.capturing.run import BACKENDS, SEAMS, capture, layer_vectors
+from attnviz.capturing.rows import EXACT, ROUNDED, exact_within
+from attnviz.capturing.run import BACKENDS, SEAMS, Off, Rows, capture
 from attnviz.capturing.windows import opened
 from attnviz.errors import CaptureError
 from attnviz.models import Batch, LoadedModel
-from attnviz.models.torch_module import TorchModel
 from attnviz.types import FloatArray, LayerInfo, LayerVectors, TokenSequence
 
-__all__ = ["EXACT", "LONG", "ROUNDED", "LayerCheck", "attended_tokens", "check", "inspect", "require_exact"]
-
-EXACT = {"float64": 1e-5, "float32": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
-"""Largest accepted difference of an attention weight, by the model's own dtype (a few units of its last place)."""
-
-ROUNDED = 1e-2
-"""Largest accepted difference after vectors were rounded to how they are stored."""
+__all__ = ["EXACT", "LONG", "ROUNDED", "LayerCheck", "check", "inspect", "require_exact"]
 
 _ROWS = 192  # queries of a sequence that are compared
+_ALL = 1 << 30  # heads
 LONG = 2_048
 """Tokens of a sequence above which a model's own weights would not fit beside it: what it makes of them is compared."""
 
@@ -121,26 +117,6 @@ def _require_all(model: LoadedModel, batch: Batch, layers: Sequence[LayerInfo], 
         )
 
 
-def attended_tokens(model: TorchModel, inputs: Mapping[str, torch.Tensor]) -> int:
-    """Return over how many positions a torch module attends when it is given a batch.
-
-    Raises
-    ------
-    CaptureError
-        If no attention can be seen.
-    """
-    for seam in SEAMS["torch"]:
-        seen: list[Call] = []
-        with BACKENDS[seam]()(model.module, seen.append):
-            model.call(inputs)
-        if seen:
-            return max(call.query.shape[2] for call in seen)
-    raise CaptureError(
-        f"{model.info.id} ({model.info.architecture}) ran, and no softmax attention was seen: neither by "
-        "scaled_dot_product_attention nor by a product that enters a softmax."
-    )
-
-
 def check(
     model: LoadedModel,
     sequences: Sequence[TokenSequence],
@@ -166,36 +142,84 @@ def check(
         If capturing changes the model's output, or as ``inspect`` and ``capture`` raise.
     """
     kept = np.float16 if dtype == "float16" else np.float32
+    if model.info.library == "torch" and layers is not None:  # whose batches run whole
+        return _batch(model, sequences, layers, dtype)
     long = [sequence for sequence in sequences if len(sequence) > LONG]
     sequences = [sequence for sequence in sequences if len(sequence) <= LONG]
     layers = inspect(model, sequences) if layers is None else layers
     results = _short(model, sequences, layers, kept)
     for sequence in long:
-        worse = _long(model, sequence, layers, kept)
-        results = [
-            replace(one, exact=max(one.exact, exact), stored=max(one.stored, stored))
-            for one, (exact, stored) in zip(results, worse, strict=True)
-        ]
+        results = _outputs(model, model.collate([sequence]), results, Rows(_ROWS, _ALL), dtype)
     return results
+
+
+def _batch(
+    model: LoadedModel,
+    sequences: Sequence[TokenSequence],
+    layers: Sequence[LayerInfo],
+    dtype: Literal["float16", "float32"],
+) -> list[LayerCheck]:
+    """Compare the weights of a batch that cannot be cut, or what they make of the values, where they would not fit beside it."""
+    batch = model.collate(sequences)
+    count, width = len(sequences), max(batch.width(stream) for stream in batch.lengths)
+    if count * width**2 <= LONG**2:
+        return _short(model, sequences, layers, np.float16 if dtype == "float16" else np.float32)
+    results = [LayerCheck(info, 0.0, 0.0, EXACT[model.info.dtype]) for info in layers]
+    return _outputs(model, batch, results, Rows(max(4, _ROWS // count), _ALL), dtype)
 
 
 def _short(
     model: LoadedModel, sequences: Sequence[TokenSequence], layers: Sequence[LayerInfo], kept: type[np.floating[Any]]
 ) -> list[LayerCheck]:
-    """Compare weights, over a padded batch."""
-    own = _own_weights(model, sequences, layers)
+    """Compare the weights of a padded batch with those that come of the vectors of the same pass."""
     batch = model.collate(sequences)
-    captured: list[LayerVectors] = []
-    watched = capture(model, batch, layers, captured.append)
-    changed = float((model.forward(batch) - watched).abs().max())
+    results: list[LayerCheck] = []
+
+    def see(call: Call) -> None:
+        """Add how far the next layer's weights are off."""
+        info = _next(model, call, layers, len(results))
+        call = with_kv_heads(call, info.num_kv_heads)
+        windows = model.windows.get(info.name)
+        vectors = run.layer_vectors(call, info, batch, torch.float32, windows=windows)
+        own = _own(call, info, batch, windows)
+        exact, stored = (_difference(vectors, info, own, batch, how) for how in (np.float32, kept))
+        largest = _largest(vectors, info)
+        results.append(LayerCheck(info, exact, stored, float(exact_within(model.info.dtype, info.head_dim, largest))))
+
+    with BACKENDS[layers[0].seam]()(model.module, see, own="weights"):
+        model.forward(batch)
+    return _outputs(model, batch, results, Rows(heads=_ALL), "float32")
+
+
+def _outputs(
+    model: LoadedModel, batch: Batch, checks: Sequence[LayerCheck], rows: Rows, dtype: Literal["float16", "float32"]
+) -> list[LayerCheck]:
+    """Compare what attention makes of its values, as it is captured; and the model's output with that of a plain pass."""
+    found = {one.info.layer: one for one in checks}
+
+    def note(info: LayerInfo, off: Off) -> None:
+        """Add how far a layer is off, in units of what is accepted of its weights."""
+        one = found[info.layer]
+        exact, stored = (
+            float((off.exact / off.accepted).max()),
+            float((off.stored / (off.accepted + 2 * ROUNDED)).max()),
+        )
+        most = max(ROUNDED, one.tolerance)
+        found[info.layer] = replace(
+            one, exact=max(one.exact, exact * one.tolerance), stored=max(one.stored, stored * most)
+        )
+
+    layers = [one.info for one in checks]
+    watched = capture(model, batch, layers, lambda _: None, dtype=dtype, rows=replace(rows, judge=note))
+    changed = _apart(model.forward(batch), watched)
     if not changed <= 1e-6:
+        if not _apart(model.forward(batch), model.forward(batch)) <= 1e-6:
+            raise CaptureError(
+                f"{model.info.id} gives another output each time that it runs, in evaluation mode too: it draws random numbers, as "
+                "dropout that is always on does. Turn that off while it is captured."
+            )
         raise CaptureError(f"Capturing changes the output of {model.info.id} by {changed:.1e}: it cannot be trusted.")
-    results = []
-    for info, vectors, theirs in zip(layers, captured, own, strict=True):
-        lengths = batch.lengths[info.query_stream], batch.lengths[info.key_stream]
-        exact, stored = (_difference(vectors, info, theirs, lengths, how) for how in (np.float32, kept))
-        results.append(LayerCheck(info, exact, stored, EXACT[model.info.dtype]))
-    return results
+    return list(found.values())
 
 
 def require_exact(model: LoadedModel, checks: Sequence[LayerCheck]) -> float:
@@ -222,36 +246,6 @@ def require_exact(model: LoadedModel, checks: Sequence[LayerCheck]) -> float:
     return max((result.stored for result in checks if result.info.rebuilt), default=0.0)
 
 
-def _long(
-    model: LoadedModel, sequence: TokenSequence, layers: Sequence[LayerInfo], kept: type[np.floating[Any]]
-) -> list[tuple[float, float]]:
-    """Compare what attention puts out for some rows of one sequence, as a share of the largest value; see ``_short``."""
-    batch = model.collate([sequence])
-    found: list[tuple[float, float]] = []
-
-    def see(call: Call) -> None:
-        """Add how far the next layer's output is off, exact and stored."""
-        info = layers[len(found)]
-        windows = model.windows.get(info.name)
-        vectors = layer_vectors(call, info, batch, torch.float32, windows=windows)
-        if call.output is None or windows is not None:
-            found.append((0.0, 0.0))
-            return
-        rows = _sampled(batch.lengths[info.query_stream][0])
-        value = _numpy(call.value[0]).repeat(info.num_heads // call.value.shape[1], axis=0)
-        theirs, size = _numpy(call.output[0, :, rows]), float(np.abs(value).max())
-        differences = []
-        for how in (np.float32, kept):
-            query, key = _stored(vectors.query[rows], how), _stored(vectors.key, how)
-            ours = weights(query, key.repeat(info.num_heads // info.num_kv_heads, axis=0), info, queries=rows) @ value
-            differences.append(float(np.abs(ours - theirs).max()) / size)
-        found.append((differences[0], differences[1]))
-
-    with BACKENDS[layers[0].seam]()(model.module, see):
-        model.forward(batch)
-    return found
-
-
 def _sampled(queries: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, queries - 1, min(queries, _ROWS)).astype(np.int64))
 
@@ -261,30 +255,35 @@ def _numpy(values: torch.Tensor) -> FloatArray:
     return result
 
 
-def _own_weights(
-    model: LoadedModel, sequences: Sequence[TokenSequence], layers: Sequence[LayerInfo]
-) -> list[list[_Own]]:
-    """Return for each layer the model's own weights of each sequence."""
-    found: list[list[_Own]] = []
-    batch = model.collate(sequences)
+def _next(model: LoadedModel, call: Call, layers: Sequence[LayerInfo], seen: int) -> LayerInfo:
+    """Return the layer that this call is of, which must be the next one."""
+    if seen >= len(layers) or call.name != layers[seen].name:
+        raise CaptureError(
+            f"{model.info.id} ran {call.name!r} as attention number {seen}, which the check had not seen."
+        )
+    return layers[seen]
 
-    def see(call: Call) -> None:
-        """Add the next layer's weights of each sequence."""
-        info = layers[len(found)]
-        windows = model.windows.get(info.name)
-        lengths = zip(batch.lengths[info.query_stream], batch.lengths[info.key_stream], strict=True)
-        found.append([_own(call, row, *counts, windows) for row, counts in enumerate(lengths)])
 
-    with BACKENDS[layers[0].seam]()(model.module, see, own="weights"):
-        model.forward(batch)
+def _own(call: Call, info: LayerInfo, batch: Batch, windows: NDArray[np.int32] | None) -> list[_Own]:
+    """Return the model's own weights of each sequence."""
+    if call.weights is None:
+        raise CaptureError(f"{call.name} gave no attention weights to compare with.")
+    queries, keys = batch.lengths[info.query_stream], batch.lengths[info.key_stream]
+    if windows is not None:
+        return [
+            _own_of_windows(call, row, *counts, windows) for row, counts in enumerate(zip(queries, keys, strict=True))
+        ]
+    found = []
+    for row, high in enumerate(queries):
+        rows = _sampled(high)
+        at, columns = batch.of(info.query_stream, row)[rows], batch.of(info.key_stream, row)
+        found.append(_Own(rows, _numpy(call.weights[row][:, at][:, :, columns])))
     return found
 
 
-def _own(call: Call, row: int, queries: int, keys: int, windows: NDArray[np.int32] | None) -> _Own:
+def _own_of_windows(call: Call, row: int, queries: int, keys: int, windows: NDArray[np.int32]) -> _Own:
     rows = _sampled(queries)
     assert call.weights is not None
-    if windows is None:
-        return _Own(rows, _numpy(call.weights[row, :, rows, :keys]))
     number, place = (np.empty(queries, np.int64) for _ in range(2))
     at = np.nonzero(windows >= 0)
     number[windows[at]], place[windows[at]] = at
@@ -300,12 +299,13 @@ def _difference(
     vectors: LayerVectors,
     info: LayerInfo,
     own: Sequence[_Own],
-    lengths: tuple[Sequence[int], Sequence[int]],
+    batch: Batch,
     kept: type[np.floating[Any]],
 ) -> float:
     """Return the largest difference of weights rebuilt from ``kept`` vectors; infinite if any is not a number."""
     shared = info.num_heads // info.num_kv_heads
     largest, query_at, key_at = 0.0, 0, 0
+    lengths = batch.lengths[info.query_stream], batch.lengths[info.key_stream]
     for theirs, queries, keys in zip(own, *lengths, strict=True):
         with np.errstate(over="ignore", invalid="ignore"):  # what float16 cannot hold shows as an infinite difference
             query = _stored(vectors.query[query_at + theirs.rows], kept)
@@ -319,3 +319,15 @@ def _difference(
 def _stored(vectors: FloatArray, kept: type[np.floating[Any]]) -> FloatArray:
     """Return ``(tokens, heads, head_dim)`` as it would come back from a run, ``(heads, tokens, head_dim)``."""
     return vectors.astype(kept).astype(np.float32).swapaxes(0, 1)
+
+
+def _largest(vectors: LayerVectors, info: LayerInfo) -> float:
+    """Return the largest ``|q| · |k| · scaling`` of any head."""
+    query, key = (np.linalg.norm(values, axis=-1).max(axis=0) for values in (vectors.query, vectors.key))
+    return float((query * key.repeat(info.num_heads // info.num_kv_heads)).max() * info.scaling)
+
+
+def _apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Return the largest difference of two outputs; what is no number in both, as rows of padding may be, is the same."""
+    difference = (one.double() - other.double()).abs()
+    return float(difference.masked_fill(one.isnan() & other.isnan(), 0).nan_to_num(torch.inf).max())

@@ -6,12 +6,12 @@ padding, norms, normalisers) is written once, in ``capture.run`` and ``capture.c
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
 
-__all__ = ["HIDDEN", "Backend", "Call", "See", "Unrotated", "added_to_logits"]
+__all__ = ["HIDDEN", "Backend", "Call", "Own", "See", "Unrotated", "added_to_logits", "with_kv_heads"]
 
 HIDDEN = -9e3
 """What is added to a logit that may not count is less: models say -inf, the least float or -1e4; biases stay above."""
@@ -31,7 +31,9 @@ class Call:
     chunk: int | None = None
     softcap: float | None = None
     sinks: torch.Tensor | None = None  # (heads,): a logit of each head that no key has
-    added: torch.Tensor | None = None  # broadcasts to weights: a bias, less than HIDDEN where a key is hidden
+    added: torch.Tensor | None = (
+        None  # broadcasts to weights: a bias, less than HIDDEN where a key is hidden; bool: what is not
+    )
     weights: torch.Tensor | None = None  # the model's own, (batch, heads, queries, keys), where asked for
     output: torch.Tensor | None = None  # (batch, heads, queries, value_dim), where the model's own is at hand
     unrotated: "Callable[[], Unrotated | None] | None" = None  # None: nothing was turned; gives None: not as last step
@@ -50,17 +52,18 @@ class Unrotated:
 
 See = Callable[[Call], None]
 
+Own = Literal["output", "masks", "weights"]
+"""What of its own a model is asked for: no more than it computes, what it adds to its logits too, or its weights besides."""
+
 
 class Backend(Protocol):
     """Watches a model while it runs."""
 
-    def __call__(
-        self, module: torch.nn.Module, see: See, *, own: Literal["output", "weights"] = "output"
-    ) -> AbstractContextManager[None]:
+    def __call__(self, module: torch.nn.Module, see: See, *, own: Own = "output") -> AbstractContextManager[None]:
         """Call ``see`` at every attention of ``module`` while the context is open.
 
-        With ``own="output"`` the model computes exactly what it would compute unwatched; with ``"weights"`` it may take a
-        slower way that hands out its own attention weights too.
+        With ``own="output"`` or ``"masks"`` the model computes exactly what it would compute unwatched; with ``"weights"`` it may
+        take a slower way that hands out its own attention weights too.
         """
 
 
@@ -71,3 +74,11 @@ def added_to_logits(mask: torch.Tensor | None, bias: torch.Tensor | None, like: 
     if mask is None or bias is None:
         return bias if mask is None else mask
     return mask + bias
+
+
+def with_kv_heads(call: Call, kv_heads: int) -> Call:
+    """Return a call with so many heads of keys. Models of transformers repeat them in a batch that has a mask, and only there."""
+    if call.key.shape[1] == kv_heads:
+        return call
+    key, value = (part.repeat_interleave(kv_heads // part.shape[1], dim=1) for part in (call.key, call.value))
+    return replace(call, key=key, value=value)

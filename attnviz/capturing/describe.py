@@ -19,7 +19,7 @@ from attnviz.errors import CaptureError
 from attnviz.models import Batch
 from attnviz.types import FloatArray, LayerInfo, Terms
 
-__all__ = ["Seen", "describe", "numbered"]
+__all__ = ["Seen", "describe", "described", "numbered", "told"]
 
 _HIDDEN_IN_WINDOW = -50.0  # Swin says -100, to which its bias is added
 _SAME = 1e-5  # of the largest bias: differences below are rounding
@@ -58,16 +58,50 @@ def describe(
     """
     if windows is not None:
         return _windowed(call, batch.lengths, windows, seam)
-    query_stream, key_stream = (_stream(call, tokens.shape[2], batch) for tokens in (call.query, call.key))
-    info = _plain(call, query_stream, key_stream, seam)
-    seen = _seen(call, batch.lengths[query_stream], batch.lengths[key_stream], causal=info.causal)
+    streams = tuple(_stream(call, tokens.shape[2], batch) for tokens in (call.query, call.key))
+    return described(call, batch, (streams[0], streams[1]), seam=seam, longest=longest.get(streams[0], 0))
+
+
+def described(call: Call, batch: Batch, streams: tuple[str, str], *, seam: str, longest: int = 0) -> LayerInfo:
+    """Return what one attention does to ``q·k`` of its longest sequence.
+
+    Parameters
+    ----------
+    streams
+        Whose tokens have queries, and whose have keys.
+    longest
+        Tokens of the longest sequence that will be captured.
+
+    Raises
+    ------
+    CaptureError
+        If no rule fits what is hidden or added.
+    """
+    info = _plain(call, *streams, seam)
+    seen = _seen(call, batch, streams, causal=info.causal)
     info = _masked(info, seen.shown)
-    terms = _biased(info, seen, longest.get(query_stream, 0))
+    terms = _biased(info, seen, longest)
     if call.sinks is not None:
         terms = replace(terms or Terms(), sinks=_numpy(call.sinks))
     if info.terms is not None and terms is not None:
         terms = replace(terms, group=info.terms.group)
     return replace(info, terms=terms or info.terms)
+
+
+def told(info: LayerInfo) -> str:
+    """Say the rule of a layer in words."""
+    terms = info.terms or Terms()
+    parts = [
+        "a causal mask" if info.causal else "",
+        f"a window of {info.window}" if info.window is not None else "",
+        f"chunks of {info.chunk}" if info.chunk is not None else "",
+        f"a soft-cap of {info.softcap:g}" if info.softcap is not None else "",
+        "parts that do not see each other" if terms.group is not None else "",
+        "a bias of distances" if terms.by_distance is not None else "",
+        "a bias of positions" if terms.by_place is not None else "",
+    ]
+    heads = f"{info.num_heads} heads of {info.head_dim}, scaling {info.scaling:.3g}"
+    return f"{heads}, {', '.join(filter(None, parts)) or 'no mask and no bias'}"
 
 
 def numbered(layers: Sequence[LayerInfo]) -> tuple[LayerInfo, ...]:
@@ -123,8 +157,6 @@ def _stream(call: Call, tokens: int, batch: Batch) -> str:
 
 
 def _plain(call: Call, query_stream: str, key_stream: str, seam: str) -> LayerInfo:
-    if call.weights is None:
-        raise CaptureError(f"{call.name} gave no attention weights to compare with.")
     return LayerInfo(
         layer=0,
         name=call.name,
@@ -142,15 +174,17 @@ def _plain(call: Call, query_stream: str, key_stream: str, seam: str) -> LayerIn
     )
 
 
-def _seen(call: Call, queries: tuple[int, ...], keys: tuple[int, ...], *, causal: bool) -> Seen:
-    """Look at the longest sequence of a batch."""
+def _seen(call: Call, batch: Batch, streams: tuple[str, str], *, causal: bool) -> Seen:
+    """Look at the longest sequence of a batch, where its tokens stand."""
+    queries, keys = (batch.lengths[stream] for stream in streams)
     row = int(np.argmax(queries))
-    high, wide = queries[row], keys[row]
     if call.added is None:
-        return Seen(visible(high, wide, LayerInfo(0, "", 1, 1, 1, 1.0, causal=causal)), None)
+        return Seen(visible(queries[row], keys[row], LayerInfo(0, "", 1, 1, 1, 1.0, causal=causal)), None)
     added = call.added[(None,) * (4 - call.added.ndim)]
     added = torch.broadcast_to(added, (len(queries), added.shape[1], *_padded(call)))[row]
-    values = _numpy(added[:, :high, :wide])
+    at, to = (torch.from_numpy(batch.of(stream, row)).to(added.device) for stream in streams)
+    added = added[:, at][:, :, to]
+    values = np.where(added.cpu().numpy(), np.float32(0), -np.inf) if added.dtype == torch.bool else _numpy(added)
     shown = values > HIDDEN
     if not (shown == shown[0]).all():
         raise CaptureError(f"{call.name} hides other keys from one head than from another, which attnviz cannot keep.")

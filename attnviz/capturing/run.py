@@ -12,23 +12,45 @@ shard.
 
 import itertools
 from collections.abc import Callable, Container, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from attnviz.attention import bias, visible
-from attnviz.capturing.contract import Backend, Call
+from attnviz.capturing.contract import Backend, Call, with_kv_heads
+from attnviz.capturing.rows import ROUNDED, sampled
 from attnviz.capturing.windows import in_order, merged, opened
 from attnviz.errors import CaptureError
 from attnviz.models import Batch, LoadedModel
 from attnviz.types import FloatArray, LayerInfo, LayerVectors, Terms
 
-__all__ = ["BACKENDS", "SEAMS", "Sink", "capture", "layer_vectors"]
+__all__ = ["BACKENDS", "SEAMS", "Off", "Rows", "Sink", "capture", "layer_vectors"]
 
 Sink = Callable[[LayerVectors], None]
 
+
+@dataclass(frozen=True, slots=True)
+class Off:
+    """How far rows of attention are from what the model made of them, ``(sequences,)`` each; see ``Sample.off``."""
+
+    exact: FloatArray  # from vectors as the model had them
+    stored: FloatArray  # from vectors as they are stored
+    accepted: FloatArray  # for ``exact``
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which rows of attention a capture rebuilds to check itself."""
+
+    number: int = 2  # of each sequence
+    heads: int = 2  # key heads of each layer
+    judge: Callable[[LayerInfo, Off], None] | None = None  # None: refuse the batch
+
+
+_USUAL = Rows()
 _BLOCK = 1 << 18  # logits held at a time: 1 MB, what a processor's cache holds
 _BLOCK_OF_GPU = 1 << 26
 _FUSED = 1_024  # tokens from which on torch's own kernel is faster than blocks
@@ -42,6 +64,8 @@ def capture(
     *,
     only: Container[int] | None = None,
     dtype: str = "float32",
+    names: Sequence[str] = (),
+    rows: Rows = _USUAL,
 ) -> torch.Tensor:
     """Run ``model`` on ``batch``, call ``sink`` with each layer's vectors, and return the model's output.
 
@@ -55,13 +79,19 @@ def capture(
         Numbers of the layers to hand over; all, if not given.
     dtype
         ``"float32"``, or ``"float16"``: of queries and keys. Rounded here, where torch does it on all cores.
+    names
+        What to call each sequence of the batch in an error.
+    rows
+        Which rows of attention are rebuilt from what is handed over, and what is done with how far they are off.
 
     Raises
     ------
     CaptureError
-        If the model runs other attentions than those that were checked, or hands over values that ``dtype`` cannot hold.
+        If the model runs other attentions than those that were checked, if rows rebuilt from what is handed over are not the
+        model's own, or if it hands over values that ``dtype`` cannot hold.
     """
     seen = 0
+    judge = rows.judge or partial(_require_own, model, names)
 
     def see(call: Call) -> None:
         """Hand over one attention, if it is the one that comes next."""
@@ -72,8 +102,20 @@ def capture(
             )
         info = layers[seen]
         seen += 1
-        if only is None or info.layer in only:
-            sink(layer_vectors(call, info, batch, getattr(torch, dtype), windows=model.windows.get(info.name)))
+        if only is not None and info.layer not in only:
+            return
+        call = with_kv_heads(call, info.num_kv_heads)
+        windows = model.windows.get(info.name)
+        columns = _columns(call, info, batch, windows)
+        vectors = _kept(columns, info, getattr(torch, dtype))
+        sample = sampled(call, info, batch, windows=windows, rows=rows.number, heads=rows.heads)
+        if sample is not None:
+            exact, accepted = sample.off(columns["query"], columns["key"])
+            stored = (
+                sample.off(*map(torch.from_numpy, (vectors.query, vectors.key)))[0] if dtype == "float16" else exact
+            )
+            judge(info, Off(exact, stored, accepted))
+        sink(vectors)
 
     with BACKENDS[layers[0].seam]()(model.module, see):
         output = model.forward(batch)
@@ -92,22 +134,31 @@ def layer_vectors(
     CaptureError
         If ``dtype`` cannot hold a value, or a value is not finite, or RoPE cannot be taken off though ``info`` says so.
     """
+    return _kept(_columns(call, info, batch, windows), info, dtype)
+
+
+def _columns(call: Call, info: LayerInfo, batch: Batch, windows: NDArray[np.int32] | None) -> dict[str, torch.Tensor]:
+    """Return what ``LayerVectors`` holds, in float32 and where the model runs."""
+    held = [
+        torch.from_numpy(batch.held(stream, values.shape[2] if windows is None else max(batch.lengths[stream])))
+        for stream, values in ((info.query_stream, call.query), (info.key_stream, call.key))
+    ]
     if windows is not None:
         normalisers = in_order(_windowed_logsumexp(call, info, windows)[..., None], windows)[..., 0]
         call = merged(call, windows)
     else:
-        normalisers = _logsumexp(call, info, batch.lengths[info.query_stream], batch.lengths[info.key_stream])
+        normalisers = _spread_logsumexp(call, info, batch)
     call = _unrotated(call) if info.rope == "before" else call
-    held = [
-        _held(batch.lengths[stream], vectors)
-        for stream, vectors in ((info.query_stream, call.query), (info.key_stream, call.key))
-    ]
-    columns = {
+    return {
         "query": _rows(call.query, held[0]),
         "key": _rows(call.key, held[1]),
         "value_norm": _rows(torch.linalg.vector_norm(call.value.float(), dim=-1), held[1]),
         "logsumexp": _rows(normalisers, held[0]),
     }
+
+
+def _kept(columns: dict[str, torch.Tensor], info: LayerInfo, dtype: torch.dtype) -> LayerVectors:
+    """Return columns as they are stored."""
     for name, values in columns.items():
         low, high = (float(extreme) for extreme in values.aminmax())
         kept = dtype if name in ("query", "key") else torch.float32
@@ -120,6 +171,28 @@ def layer_vectors(
     return LayerVectors(info.layer, **{name: values.cpu().numpy() for name, values in (columns | vectors).items()})
 
 
+def _require_own(model: LoadedModel, names: Sequence[str], info: LayerInfo, off: Off) -> None:
+    """Refuse a batch whose rows are not the model's own, naming the sequence that is furthest off."""
+    for away, accepted, of, advice in (
+        (
+            off.exact,
+            off.accepted,
+            "queries and keys",
+            "It is masked, padded or biased in another way than what was checked.",
+        ),
+        (off.stored, off.accepted + 2 * ROUNDED, "float16 vectors", "Set capture.dtype = 'float32'."),
+    ):
+        if (away <= accepted).all():
+            continue
+        worst = int((away / accepted).argmax())
+        name = names[worst] if names else f"sequence {worst} of its batch"
+        raise CaptureError(
+            f"{model.info.id} is refused at {name}: in layer {info.label} ({info.name}), what attention from {of} makes of "
+            f"its values differs from the model's own by {away[worst]:.1e} of the largest; at most {accepted[worst]:.0e} is "
+            f"accepted. {advice}"
+        )
+
+
 def _unrotated(call: Call) -> Call:
     plain = call.unrotated() if call.unrotated is not None else None
     if plain is None:
@@ -127,6 +200,26 @@ def _unrotated(call: Call) -> Call:
             f"{call.name} does not turn its queries and keys in a way that can be taken off. Set capture.rope = 'after'."
         )
     return replace(call, query=plain.query, key=plain.key)
+
+
+def _spread_logsumexp(call: Call, info: LayerInfo, batch: Batch) -> torch.Tensor:
+    """Return what ``_logsumexp`` does, at the positions where the queries stand."""
+    lengths = batch.lengths[info.query_stream], batch.lengths[info.key_stream]
+    if not batch.places.keys() & {info.query_stream, info.key_stream}:
+        return _logsumexp(call, info, *lengths)
+    orders = [
+        torch.from_numpy(batch.standing(stream, np.tile(np.arange(max(counts)), (len(counts), 1))))
+        for stream, counts in zip((info.query_stream, info.key_stream), lengths, strict=True)
+    ]
+    number = torch.arange(len(call.query))[:, None]
+    query, key = (
+        values.transpose(1, 2)[number, order].transpose(1, 2)
+        for values, order in zip((call.query, call.key), orders, strict=True)
+    )
+    found = _logsumexp(replace(call, query=query, key=key), info, *lengths)
+    result = torch.zeros(call.query.shape[:3], device=found.device)
+    result.transpose(1, 2)[number, orders[0]] = found.transpose(1, 2)
+    return result
 
 
 def _held(lengths: tuple[int, ...], vectors: torch.Tensor) -> torch.Tensor:
@@ -138,7 +231,7 @@ def _held(lengths: tuple[int, ...], vectors: torch.Tensor) -> torch.Tensor:
 def _rows(values: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
     """Turn ``(batch, heads, tokens, …)`` into ``(tokens, heads, …)`` without padding."""
     by_token = values.transpose(1, 2)
-    return (by_token.flatten(0, 1) if bool(held.all()) else by_token[held]).float()
+    return (by_token.flatten(0, 1) if bool(held.all()) else by_token[held.to(values.device)]).float()
 
 
 def _logsumexp(call: Call, info: LayerInfo, queries: tuple[int, ...], keys: tuple[int, ...]) -> torch.Tensor:

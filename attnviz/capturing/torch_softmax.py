@@ -10,14 +10,17 @@ meet the values, so whatever happens to them after the softmax shows in the chec
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from attnviz.capturing.contract import HIDDEN, Call, See
+from attnviz.capturing.contract import HIDDEN, Call, Own, See
 from attnviz.capturing.torch_sdpa import opened_functions
+from attnviz.errors import AttnvizError
+from attnviz.models.torch_module import sequences_among, tensors_in
 
 __all__ = ["watch"]
 
@@ -53,17 +56,19 @@ class _Weights:
 
     logits: _Logits
     added: torch.Tensor
+    unclear: AttnvizError | None = None  # why the shapes are not these
 
 
 @contextmanager
-def watch(module: torch.nn.Module, see: See, *, own: Literal["output", "weights"] = "output") -> Iterator[None]:
+def watch(module: torch.nn.Module, see: See, *, own: Own = "output") -> Iterator[None]:
     """Watch any torch model; see ``Backend``."""
     watcher = _Watcher(see, own)
-    hooks = [module.register_forward_pre_hook(watcher.begin, with_kwargs=True)]
-    for name, child in module.named_modules():
-        hooks.append(child.register_forward_pre_hook(lambda *_, name=name: watcher.stack.append(name)))
-        hooks.append(child.register_forward_hook(watcher.end, always_call=True))
+    hooks = []
     try:
+        hooks.append(module.register_forward_pre_hook(watcher.begin, with_kwargs=True))
+        for name, child in module.named_modules():
+            hooks.append(child.register_forward_pre_hook(partial(watcher.enter, name or type(module).__name__)))
+            hooks.append(child.register_forward_hook(watcher.end, always_call=True))
         with opened_functions(), watcher:
             yield
     finally:
@@ -72,16 +77,20 @@ def watch(module: torch.nn.Module, see: See, *, own: Literal["output", "weights"
 
 
 class _Watcher(TorchFunctionMode):
-    def __init__(self, see: See, own: str) -> None:
+    def __init__(self, see: See, own: Own) -> None:
         super().__init__()
         self.see, self.own = see, own
-        self.stack: list[str] = [""]
+        self.stack: list[tuple[str, torch.nn.Module | None]] = [("", None)]
         self.batch = 1
         self.known: Any = WeakTensorKeyDictionary()  # _Logits or _Weights of a tensor, for as long as it lives
 
     def begin(self, module: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Note how many sequences the model is given: products of three dimensions hold batch and heads in one."""
-        self.batch = next((len(given) for given in _tensors(args, options) if given.dim()), 1)
+        self.batch = next((len(given) for _, given in tensors_in([args, options]) if given.dim()), 1)
+
+    def enter(self, name: str, module: torch.nn.Module, *_: Any) -> None:
+        """Enter a module."""
+        self.stack.append((name, module))
 
     def end(self, *_: Any) -> None:
         """Leave a module: what follows belongs to the one around it."""
@@ -92,7 +101,9 @@ class _Watcher(TorchFunctionMode):
     ) -> Any:
         options = dict(kwargs or {})
         output = func(*args, **options)
-        name = getattr(func, "__name__", "").strip("_")
+        name = (
+            getattr(func, "__name__", "").partition(".")[0].strip("_")
+        )  # in the graph of torch.export: "matmul.default"
         if name in _STEPS and isinstance(output, torch.Tensor):
             self._step(name, args, options, output)
         return output
@@ -106,7 +117,7 @@ class _Watcher(TorchFunctionMode):
         known: _Logits | _Weights | None = None
         if name in _PRODUCTS:
             if isinstance(source, _Weights):
-                self._meets(source, _met(name, args, tensors, place), None if name == "einsum" else output)
+                self._meets(source, _met(name, args, tensors, place), _rows_of(name, args, place, output))
             known = _product(name, args, options, tensors)
         elif isinstance(source, _Weights):
             known = source
@@ -119,7 +130,11 @@ class _Watcher(TorchFunctionMode):
 
     def _softmax(self, logits: _Logits, given: torch.Tensor) -> _Weights | None:
         """Bring everything to four dimensions, and find what was added; None where the shapes are no attention's."""
-        batch = next((len(values) for values in (given, logits.query) if values.dim() == 4), self.batch)
+        batch = next((len(values) for values in (given, logits.query) if values.dim() == 4), None)
+        try:
+            batch = batch or self._sequences(given)
+        except AttnvizError as error:  # which matters if it meets values
+            return _Weights(logits, given, error)
         if any(len(values.flatten(0, -3)) % batch for values in (logits.query, logits.key, given)):
             return None
         split = replace(logits, query=_split(logits.query, batch), key=_split(logits.key, batch))
@@ -130,17 +145,27 @@ class _Watcher(TorchFunctionMode):
         rounding = added.abs() <= _ROUNDING * bare.abs()
         return _Weights(split, added.masked_fill(rounding, 0.0).masked_fill(added <= HIDDEN, -torch.inf))
 
+    def _sequences(self, given: torch.Tensor) -> int:
+        """Return how many sequences logits are of whose first axis holds batch and heads in one."""
+        running = self.stack[-1][1]
+        if isinstance(running, torch.nn.MultiheadAttention):
+            return max(1, len(given) // int(running.num_heads))
+        told = sequences_among.get()
+        return self.batch if told is None else told(len(given), given.shape[-2:])
+
     def _meets(
         self, source: _Weights, operands: tuple[torch.Tensor, torch.Tensor] | None, output: torch.Tensor | None
     ) -> None:
         """Hand over an attention whose weights are multiplied with values."""
         if operands is None:
             return
+        if source.unclear is not None:
+            raise source.unclear
         weights, value = operands
         logits, batch = source.logits, len(source.added)
         self.see(
             Call(
-                name=self.stack[-1],
+                name=self.stack[-1][0],
                 query=logits.query,
                 key=logits.key,
                 value=_split(value.transpose(-1, -2), batch),
@@ -204,6 +229,20 @@ def _met(
             return None
         return (operands[1], operands[0]) if place else operands
     return None if place else operands
+
+
+def _rows_of(name: str, args: tuple[Any, ...], place: int, output: torch.Tensor) -> torch.Tensor | None:
+    """Return the product of weights and values as ``(…, rows, value_dim)``; None where it cannot be told."""
+    if name != "einsum":
+        return output
+    letters, _, result = args[0].replace(" ", "").partition("->")
+    own = letters.split(",")
+    rows = [letter for letter in result if letter in own[place] and letter not in own[1 - place]]
+    last = [letter for letter in result if letter in own[1 - place] and letter not in own[place]]
+    shared = [letter for letter in own[place] if letter in own[1 - place] and letter in result]
+    if len(rows) != 1 or len(last) != 1 or len(shared) + 2 != len(result):
+        return None
+    return output.permute([result.index(letter) for letter in (*shared, *rows, *last)])
 
 
 def _arranged(equation: str, first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:

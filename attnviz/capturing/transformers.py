@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from attnviz.capturing.contract import Call, See, Unrotated, added_to_logits
+from attnviz.capturing.contract import Call, Own, See, Unrotated, added_to_logits
 from attnviz.capturing.rope import Rotation, rotations
 from attnviz.errors import CaptureError
 
@@ -41,7 +41,7 @@ _watching: ContextVar[_Watching] = ContextVar("attnviz_watching")
 
 
 @contextmanager
-def watch(module: Any, see: See, *, own: Literal["output", "weights"] = "output") -> Iterator[None]:
+def watch(module: Any, see: See, *, own: Own = "output") -> Iterator[None]:
     """Watch a transformers model; see ``Backend``."""
     configs = {id(child.config): child.config for child in module.modules() if hasattr(child, "config")}
     before = {key: getattr(config, "_attn_implementation", None) for key, config in configs.items()}
@@ -107,7 +107,7 @@ def _call(module: Any, tensors: tuple[Any, Any, Any], mask: Any, options: dict[s
         chunk=_chunk(module),
         softcap=options.get("softcap"),
         sinks=None if sinks is None else sinks.reshape(-1),
-        added=added_to_logits(mask, options.get("position_bias"), query) if watching.own == "weights" else None,
+        added=added_to_logits(mask, options.get("position_bias"), query) if watching.own != "output" else None,
         weights=weights,
         output=output.transpose(1, 2) if output.ndim == 4 else None,
         unrotated=partial(_unrotated, query, key, watching.rotations[-1]) if watching.rotations else None,

@@ -19,6 +19,7 @@ __all__ = [
     "LoadedModel",
     "also_unread",
     "decoded",
+    "out_of_memory",
     "picture",
     "place_model",
     "resolved_dtype",
@@ -30,15 +31,36 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Model inputs of several sequences, padded on the right."""
+    """Model inputs of several sequences, and where their tokens stand; what is no token is padding."""
 
-    inputs: Mapping[str, torch.Tensor]
+    inputs: Mapping[str, Any]
     lengths: Mapping[str, tuple[int, ...]]  # tokens of each sequence, by stream; "": the only stream of most models
     widths: Mapping[str, int] = field(default_factory=dict)  # padded to, by stream, where that is more than the longest
+    places: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Which positions hold a token, ``(sequences, width)`` by stream, where these are not the first ones."""
 
     def width(self, stream: str) -> int:
         """Return how many positions of a stream the model runs over: different ones for each, by which attention tells them."""
         return self.widths.get(stream, max(self.lengths[stream]))
+
+    def held(self, stream: str, positions: int) -> NDArray[np.bool_]:
+        """Return which positions of a stream hold a token, ``(sequences, positions)``."""
+        if stream in self.places:
+            return self.places[stream]
+        return np.arange(positions) < np.array(self.lengths[stream])[:, None]
+
+    def standing(self, stream: str, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return at which position of the model each token of each sequence stands, ``(sequences, tokens)`` both."""
+        if stream not in self.places:
+            return tokens
+        order = np.argsort(~self.places[stream], axis=1, kind="stable")  # positions of tokens first
+        return np.take_along_axis(order, tokens, axis=1)
+
+    def of(self, stream: str, sequence: int) -> NDArray[np.int64]:
+        """Return at which positions the tokens of one sequence stand."""
+        if stream in self.places:
+            return np.flatnonzero(self.places[stream][sequence])
+        return np.arange(self.lengths[stream][sequence])
 
 
 class LoadedModel(Protocol):
@@ -79,6 +101,12 @@ def stream_lengths(sequences: Sequence[TokenSequence]) -> dict[str, tuple[int, .
     """Return how many tokens each sequence has, by stream."""
     names = sequences[0].streams or ("",)
     return {name: tuple(sequence.streams.get(name, len(sequence)) for sequence in sequences) for name in names}
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out: torch says so in words where it is not the GPU's."""
+    said = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in said.lower() or "not enough memory" in said
 
 
 def place_model(module: torch.nn.Module, spec: ModelSpec) -> torch.nn.Module:

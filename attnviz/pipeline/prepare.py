@@ -43,7 +43,9 @@ class Prepared:
 
     sequences: tuple[TokenSequence, ...]
     skipped: Mapping[str, int]  # reason: rows that could not be used
-    cuts: tuple[int, ...] = ()  # where a shard must begin; none: wherever it is full
+    cuts: tuple[
+        int, ...
+    ] = ()  # where a shard must begin, of sequences that run as one batch; none: wherever it is full
     shortened: int = 0  # sequences that were cut to the longest length
     rows: int = 0  # of the data: those used, those skipped, and those not drawn; 0: not known
     examples: Mapping[str, str] = field(default_factory=dict)  # reason: the first row of it, in words
@@ -207,10 +209,9 @@ class Probes:
 def probe_sequences(prepared: Prepared) -> Probes:
     """Choose what the model is checked on: the longest sequence that fits, the shortest, two between them; and the longest of all.
 
-    Where none fits, the start of the shortest stands for them. Where not all can run together, they are of those that can.
+    Where none fits, the start of the shortest stands for them.
     """
-    together = prepared.sequences[slice(*prepared.cuts[:2])] if len(prepared.cuts) > 1 else prepared.sequences
-    order = sorted(together, key=len)
+    order = sorted(prepared.sequences, key=len)
     fitting = [sequence for sequence in order if len(sequence) <= LONG] or [order[0].cut(LONG), order[0].cut(LONG // 2)]
     picks = {0, len(fitting) // 3, 2 * len(fitting) // 3, len(fitting) - 1}
     for stream in fitting[0].streams:  # as far as a bias of distances must be known

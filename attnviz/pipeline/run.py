@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from attnviz import schema
-from attnviz.capturing import check, inspect, require_exact
+from attnviz.capturing import Surveyed, check, inspect, require_exact
 from attnviz.errors import DatasetError
 from attnviz.maps import choose_device
 from attnviz.models import LoadedModel, load
@@ -38,9 +38,9 @@ from attnviz.store import Manifest, RunDirectory, layout, write
 from attnviz.store.manifest import to_json
 from attnviz.store.replacing import recover, replacing, require_replaceable
 from attnviz.store.terms import write_terms
-from attnviz.types import Progress
+from attnviz.types import LayerInfo, Progress
 
-__all__ = ["is_complete", "require_empty", "run_recipe", "timed", "write_run"]
+__all__ = ["is_complete", "run_recipe", "timed", "write_run"]
 
 _IMAGE_ROWS = 256  # per row group
 
@@ -102,7 +102,7 @@ def _require_same(recipe: Recipe, out: Path) -> None:
     """Make sure that a folder is empty, or holds a run of the same recipe."""
     file = out / layout.RECIPE_FILE
     if not file.is_file():
-        require_empty(out)
+        _require_empty(out)
         return
     there = load_recipe(file)
     if there.fingerprint() != recipe.fingerprint():
@@ -112,21 +112,32 @@ def _require_same(recipe: Recipe, out: Path) -> None:
         )
 
 
-def require_empty(out: Path) -> None:
+def _require_empty(out: Path) -> None:
     """Make sure that a folder is not there yet, or holds nothing. Raises ``DatasetError``."""
     if out.exists() and (not out.is_dir() or any(not item.name.endswith(layout.PARTIAL) for item in out.iterdir())):
         raise DatasetError(f"{out} exists and is no attnviz run. Choose another folder with --out.")
 
 
 def write_run(
-    recipe: Recipe, out: Path, model: LoadedModel, prepared: Prepared, *, seconds: dict[str, float], progress: Progress
+    recipe: Recipe,
+    out: Path,
+    model: LoadedModel,
+    prepared: Prepared,
+    *,
+    seconds: dict[str, float],
+    progress: Progress,
+    found: Surveyed | None = None,
 ) -> None:
-    """Write everything but the maps; nothing is written of a model that is refused."""
+    """Write everything but the maps; nothing is written of a model that is refused.
+
+    Parameters
+    ----------
+    found
+        What a pass over every batch found, where there was one; the model is inspected on some sequences otherwise.
+    """
     with timed(seconds, "check"):
-        probes = probe_sequences(prepared)
-        layers = inspect(model, probes.short, longest=prepared.longest, rope=recipe.capture.rope)
+        layers, difference = _checked(recipe, model, prepared, found)
         kept = select_layers(layers, recipe.capture.layers)
-        difference = require_exact(model, check(model, probes.all, layers, dtype=recipe.capture.dtype))
     with timed(seconds, "capture"):
         if not (out / layout.RECIPE_FILE).is_file():
             write.write_text(out / layout.RECIPE_FILE, to_toml(recipe))
@@ -163,6 +174,20 @@ def write_run(
     with timed(seconds, "normalize"):
         write.write_table(out / layout.HEADS_FILE, head_table(RunDirectory(out, manifest), progress))
     write.write_text(out / layout.MANIFEST_FILE, to_json(manifest))
+
+
+def _checked(
+    recipe: Recipe, model: LoadedModel, prepared: Prepared, found: Surveyed | None
+) -> tuple[tuple[LayerInfo, ...], float]:
+    """Return a model's layers, and how far attention from stored vectors is from its own at most."""
+    if found is None:
+        probes = probe_sequences(prepared)
+        layers = inspect(model, probes.short, longest=prepared.longest, rope=recipe.capture.rope)
+        return layers, require_exact(model, check(model, probes.all, layers, dtype=recipe.capture.dtype))
+    parts = prepared.shards(1)
+    batches = [prepared.sequences[parts[number].start : parts[number].stop] for number in found.kinds]
+    checks = (check(model, batch, found.layers, dtype=recipe.capture.dtype) for batch in batches)
+    return found.layers, max(require_exact(model, results) for results in checks)
 
 
 def _write_tables(out: Path, prepared: Prepared, model: Any, own: Mapping[str, pa.Array]) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from attnviz.capturing import Sink, capture
 from attnviz.errors import CaptureError
 from attnviz.models import LoadedModel
+from attnviz.models.loaded import out_of_memory
 from attnviz.pipeline.prepare import Prepared
 from attnviz.recipe import CaptureSpec
 from attnviz.store import Points, layout, write
@@ -70,11 +71,17 @@ def _run(
     sink = shard.expect(rows_of(prepared, batch))
     try:
         inputs = model.collate([prepared.sequences[i] for i in batch])
-        capture(model, inputs, layers, sink, only=only, dtype=dtype)
+        names = [prepared.sequences[i].record.reference for i in batch]
+        capture(model, inputs, layers, sink, only=only, dtype=dtype, names=names)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         shard.forget()
+        if prepared.cuts:  # which came as it is, and may hold what all its sequences share
+            raise CaptureError(
+                f"The batch of {prepared.sequences[batch[0]].record.reference} does not fit into memory while it is captured "
+                f"({error}). Give smaller batches."
+            ) from error
         if len(batch) == 1:
             raise CaptureError(
                 f"A sequence of {len(prepared.sequences[batch[0]]):,} tokens does not fit into memory ({error}). Set "
@@ -91,11 +98,6 @@ def _run(
         yield from _run(model, prepared, half, layers, shard, only, dtype)
 
 
-def _out_of_memory(error: Exception) -> bool:
-    """Tell whether memory ran out: torch says so in words where it is not the GPU's."""
-    return "out of memory" in str(error).lower() or "not enough memory" in str(error) or isinstance(error, MemoryError)
-
-
 def rows_of(prepared: Prepared, batch: Sequence[int]) -> dict[str, NDArray[np.int64]]:
     """Return which tokens of the run the sequences of a batch have, by stream; "" names all."""
     rows: dict[str, list[NDArray[np.int64]]] = {}
@@ -108,8 +110,11 @@ def rows_of(prepared: Prepared, batch: Sequence[int]) -> dict[str, NDArray[np.in
 
 
 def batches(prepared: Prepared, sequences: range, tokens: int) -> Iterator[list[int]]:
-    """Yield sequences of like length, at most ``tokens`` with padding, but at least one."""
+    """Yield sequences of like length, at most ``tokens`` with padding, but at least one; or those that came as one batch."""
     batch: list[int] = []
+    if prepared.cuts:
+        yield list(sequences)
+        return
     for index in sorted(sequences, key=lambda i: -len(prepared.sequences[i])):
         if batch and (len(batch) + 1) * len(prepared.sequences[batch[0]]) > tokens:
             yield batch

@@ -27,16 +27,19 @@ import timm
 import torch
 import transformers
 
-from attnviz.capturing import capture, inspect
+from attnviz.capturing import capture, inspect, survey
 from attnviz.models import LoadedModel, load
-from attnviz.models.torch_module import TorchModel, sequences_of_batches
+from attnviz.models.torch_module import TorchModel
 from attnviz.pipeline.prepare import Prepared, prepare, probe_sequences
 from attnviz.pipeline.vectors import Shard, batches, capture_shards, rows_of
 from attnviz.recipe import load_recipe
+from attnviz.types import LayerInfo
 
 TOKENS = 16_384
 REPEATS = 3
 LONG = 8_192
+
+Bench = tuple[LoadedModel, Prepared, tuple[LayerInfo, ...]]
 
 
 def prepared(name: str, tokens: int) -> tuple[LoadedModel, Prepared]:
@@ -53,7 +56,7 @@ def llama() -> torch.nn.Module:
     return transformers.AutoModel.from_config(config).eval()
 
 
-def random_llama() -> tuple[LoadedModel, Prepared]:
+def random_llama() -> Bench:
     """Return a Llama of usual width, with batches of 4,096 tokens: 16 texts of up to 256."""
     batches = []
     for seed in range(TOKENS // 4096):
@@ -61,32 +64,40 @@ def random_llama() -> tuple[LoadedModel, Prepared]:
         mask = torch.from_numpy((np.arange(256) < lengths[:, None]).astype(np.int64))
         batches.append({"input_ids": torch.randint(0, 1000, (16, 256)), "attention_mask": mask})
     model = TorchModel(llama(), batches, "Llama 8 × 8")
-    sequences = sequences_of_batches(model, [256] * len(batches))
-    return model, Prepared(tuple(sequences), {}, tuple(range(0, len(sequences), 16)))
+    return surveyed(model)
 
 
-def random_vit() -> tuple[LoadedModel, Prepared]:
+def random_vit() -> Bench:
     """Return a vision transformer of usual width, with batches of 20 images: 3,940 tokens."""
     torch.manual_seed(0)
     module = timm.create_model("vit_small_patch16_224", pretrained=False).eval()
-    model = TorchModel(module, [torch.randn(20, 3, 224, 224) for _ in range(TOKENS // 4096)], "ViT-S/16")
-    sequences = sequences_of_batches(model, [197] * len(model.batches))
-    return model, Prepared(tuple(sequences), {}, tuple(range(0, len(sequences), 20)))
+    return surveyed(TorchModel(module, [torch.randn(20, 3, 224, 224) for _ in range(TOKENS // 4096)], "ViT-S/16"))
 
 
-MODELS: dict[str, Callable[[], tuple[LoadedModel, Prepared]]] = {
-    "bert": lambda: prepared("minilm_docs", TOKENS),
+def surveyed(model: TorchModel) -> Bench:
+    """Return a module's batches with what a first pass over them finds."""
+    found = survey(model)
+    return model, Prepared(found.sequences, {}, found.batches), found.layers
+
+
+def inspected(name: str) -> Bench:
+    """Return the model of a shipped recipe, with its layers."""
+    model, sequences = prepared(name, TOKENS)
+    return model, sequences, inspect(model, probe_sequences(sequences).short, longest=sequences.longest)
+
+
+MODELS: dict[str, Callable[[], Bench]] = {
+    "bert": lambda: inspected("minilm_docs"),
     "llama": random_llama,
     "vit": random_vit,
-    "small_llama": lambda: prepared("docs_llama", TOKENS),
-    "small_vit": lambda: prepared("digits_vit", TOKENS),
+    "small_llama": lambda: inspected("docs_llama"),
+    "small_vit": lambda: inspected("digits_vit"),
 }
 
 
 def ratio(name: str) -> float:
     """Return the median ratio of a captured batch to a plain one."""
-    model, sequences = MODELS[name]()
-    layers = inspect(model, probe_sequences(sequences).short, longest=sequences.longest)
+    model, sequences, layers = MODELS[name]()
     shard = Shard(layers, int(sequences.first_tokens[-1]), "float16")
     plain, watched = [], []
     for repeat in range(REPEATS + 1):
@@ -130,17 +141,12 @@ def long_text(how: str) -> None:
     """Run one long text through a Llama, plainly or captured."""
     ids = torch.randint(0, 1000, (1, LONG), generator=torch.Generator().manual_seed(0))
     model = TorchModel(llama(), [{"input_ids": ids}], "long")
-    model.call({"input_ids": ids[:, :64]})
-    sequence = sequences_of_batches(model, [LONG])[0]
-    batch = model.collate([sequence])
     if how == "plain":
-        model.forward(batch)
+        model.call(model.batches[0])
         return
-    layers = inspect(
-        TorchModel(model.module, [{"input_ids": ids[:, :64]}], "short"), [sequence.cut(64)], longest={"": LONG}
-    )
-    shard = Shard(layers, LONG, "float16")
-    capture(model, batch, layers, shard.expect({"": np.arange(LONG)}), dtype="float16")
+    found = survey(model)
+    shard = Shard(found.layers, LONG, "float16")
+    capture(model, model.collate(found.sequences), found.layers, shard.expect({"": np.arange(LONG)}), dtype="float16")
 
 
 TASKS: dict[str, Callable[[str], None]] = {"run": capture_into_a_run, "long": long_text}
