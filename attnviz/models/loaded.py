@@ -92,7 +92,7 @@ class LoadedModel(Protocol):
 
 
 def also_unread(model: LoadedModel) -> tuple[str, ...]:
-    """Return what a model can read besides what it is given here: ``("images", "films")`` for Qwen2-VL, run on text."""
+    """Return what a model can read besides what it is given here: ``("images", "videos")`` for Qwen2-VL, run on text."""
     unread: tuple[str, ...] = getattr(model, "unread", ())
     return unread
 

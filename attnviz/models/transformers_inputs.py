@@ -25,13 +25,13 @@ PIXELS = frozenset({"pixel_attention_mask", "pixel_values", "spatial_shapes"})
 """What a model of images is given."""
 
 _CAPTURE = "Try attnviz.capture(model, batches), with batches as its own processor makes them."
-_WORDS = {"image": "images", "video": "films", "time": "time series"}
+_WORDS = {"image": "images", "video": "videos", "time": "time series"}
 _NAMES = {
     "input_features": "audio",
     "input_values": "audio",
     "past_values": "time series",
     "pixel_values": "images",
-    "pixel_values_videos": "films",
+    "pixel_values_videos": "videos",
 }
 
 
@@ -62,7 +62,7 @@ def require_readable(config: Any, spec: ModelSpec, given: Collection[str]) -> No
 
 
 def also_reads(config: Any) -> tuple[str, ...]:
-    """Return what else than text the models of a configuration can read, in words: ``("images", "films")``."""
+    """Return what else than text the models of a configuration can read, in words: ``("images", "videos")``."""
     kind = transformers.AutoModel._model_mapping.get(type(config), None)
     modalities = getattr(_first(kind), "input_modalities", None) or ()
     modalities = (modalities,) if isinstance(modalities, str) else modalities

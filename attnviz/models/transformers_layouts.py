@@ -12,7 +12,7 @@ from attnviz.models.images import Cut, Grid, Layout, Look, Site, Stage, class_to
 __all__ = ["REFUSED", "layout_of", "plain_layout", "refuse"]
 
 _CONVOLUTIONS = "it has no attention, only convolutions or pooling"
-_FILM = "it reads films, whose patches have a time besides row and column"
+_VIDEO = "it reads videos, whose patches have a time besides row and column"
 _BIASED = "it adds products of its queries with relative positions, which no key holds"
 _DETECTS = "it looks for objects with queries that are no patches, after a convolutional network"
 
@@ -21,7 +21,7 @@ REFUSED: dict[str, str] = {
         "bit convnext convnextv2 dinov3_convnext efficientnet focalnet mobilenet_v1 mobilenet_v2 poolformer regnet resnet".split(),
         _CONVOLUTIONS,
     ),
-    **dict.fromkeys(["timesformer", "videomae", "videoprism_vision_model", "vivit"], _FILM),
+    **dict.fromkeys(["timesformer", "videomae", "videoprism_vision_model", "vivit"], _VIDEO),
     **dict.fromkeys(["conditional_detr", "dab-detr", "deformable_detr", "detr", "table-transformer"], _DETECTS),
     **dict.fromkeys(["edgetam_vision_model", "sam_hq_vision_model", "sam_vision_model"], _BIASED),
     "cvt": "its queries and keys come from convolutions with a stride, on grids of their own",
