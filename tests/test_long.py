@@ -2,13 +2,11 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
 from attnviz.capturing import capture, check, inspect, require_exact
 from attnviz.capturing import check as check_function
-from attnviz.capturing import run as capture_run
 from attnviz.errors import CaptureError
 from attnviz.models.transformers_text import TextModel
 from attnviz.pipeline import prepare
@@ -72,26 +70,6 @@ def test_where_every_sequence_is_long_the_start_of_one_stands_for_them(short):
     assert sorted(map(len, chosen.short)) == [5, 10]
     assert [len(one) for one in chosen.long] == [len(sequence)]
     assert all(result.ok for result in check(model, chosen.all))
-
-
-@pytest.mark.parametrize("family", ["llama", "bert"])
-def test_the_kernel_of_long_sequences_knows_the_same_sums(monkeypatch, family):
-    model = tiny.text_model(family)
-    sequences = [model.encode(Record(str(i), text=text)) for i, text in enumerate(tiny.SENTENCES)]
-    layers = inspect(model, sequences)
-
-    def normalisers():
-        seen = []
-        capture(model, model.collate(sequences), layers, seen.append)
-        return [vectors.logsumexp for vectors in seen]
-
-    blocks = normalisers()
-    used = []
-    fused = capture_run._fused_logsumexp
-    monkeypatch.setattr(capture_run, "_fused_logsumexp", lambda *given: used.append(1) or fused(*given))
-    monkeypatch.setattr(capture_run, "_FUSED", 1)
-    np.testing.assert_allclose(normalisers(), blocks, rtol=1e-5)
-    assert used
 
 
 def test_no_matrix_of_all_heads_is_made_of_a_long_text():

@@ -36,6 +36,7 @@ class Call:
     )
     weights: torch.Tensor | None = None  # the model's own, (batch, heads, queries, keys), where asked for
     output: torch.Tensor | None = None  # (batch, heads, queries, value_dim), where the model's own is at hand
+    logsumexp: torch.Tensor | None = None  # (batch, heads, queries): log Σ exp of the logits, where the kernel told it
     unrotated: "Callable[[], Unrotated | None] | None" = None  # None: nothing was turned; gives None: not as last step
 
 

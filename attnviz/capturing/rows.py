@@ -1,8 +1,8 @@
 """Every batch checks itself: some rows of attention, rebuilt from what goes into the store, against what the model made of them.
 
 Receives a ``Call`` of the batch with its output, and the vectors that are handed over; gives for each sequence how far
-``weights @ value`` is from the output of that very call, as a share of the largest value. Two rows of every sequence and two key
-heads of every layer: a mask, padding or a window that no earlier batch had shows in some row of its sequence and in all heads.
+``weights @ value`` is from the output of that very call, as a share of the largest value. Two rows of every sequence and one key
+head of every layer: a mask, padding or a window that no earlier batch had shows in some row of its sequence and in all heads.
 The heads take turns from layer to layer.
 """
 
@@ -18,7 +18,7 @@ from attnviz.capturing.windows import in_order
 from attnviz.models import Batch
 from attnviz.types import FloatArray, LayerInfo
 
-__all__ = ["EXACT", "ROUNDED", "Sample", "exact_within", "sampled"]
+__all__ = ["EXACT", "ROUNDED", "Off", "Sample", "exact_within", "sampled"]
 
 EXACT = {"float64": 1e-5, "float32": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
 """Largest accepted difference of an attention weight, by the model's own dtype (a few units of its last place)."""
@@ -49,6 +49,15 @@ def exact_within(dtype: str, head_dim: int, largest: FloatArray | float) -> Floa
 
 
 @dataclass(frozen=True, slots=True)
+class Off:
+    """How far rows of attention are from what the model made of them, ``(sequences,)`` each; see ``Sample.off``."""
+
+    exact: FloatArray  # from vectors as the model had them
+    stored: FloatArray  # from vectors as they are stored
+    accepted: FloatArray  # for ``exact``
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """Some rows of one attention. Arrays are ``(heads, sequences, …)``."""
 
@@ -59,38 +68,50 @@ class Sample:
     query_rows: torch.Tensor  # (sequences, rows): where they stand among all queries of the batch
     key_rows: torch.Tensor  # (sequences, keys): the same of keys, of the longest sequence's number
     held: NDArray[np.bool_]  # (sequences, 1, keys): which of them are tokens
-    value: FloatArray  # (heads, sequences, keys, value_dim)
+    value: FloatArray  # (heads or 1, sequences, keys, value_dim)
     output: FloatArray  # (heads, sequences, rows, value_dim): the model's own
+    size: FloatArray  # (heads or 1, 1, 1, 1): the largest value
     dtype: str
 
-    def off(self, query: torch.Tensor, key: torch.Tensor) -> tuple[FloatArray, FloatArray]:
-        """Return how far each sequence's rows are off, and how far rounding may take them, ``(sequences,)`` each.
+    def off(self, query: torch.Tensor, key: torch.Tensor, stored: torch.dtype) -> Off:
+        """Return how far each sequence's rows are from the model's own.
 
         Parameters
         ----------
         query, key
             What is handed over: ``(queries, heads, head_dim)`` and ``(keys, kv_heads, head_dim)``, without padding.
+        stored
+            How they are stored.
         """
-        own = _numpy(query[:, self.heads][self.query_rows.to(query.device)]).transpose(2, 0, 1, 3)
-        keys = _numpy(key[:, self.kv_heads][self.key_rows.to(key.device)]).transpose(2, 0, 1, 3)
-        shared = own.shape[0] // keys.shape[0]
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # what float16 cannot hold shows as a difference that is no number
-            norms = np.linalg.norm(own, axis=-1).max(-1), np.linalg.norm(keys, axis=-1).max(-1).repeat(shared, axis=0)
-            keys = keys.repeat(shared, axis=0)
-            columns = np.arange(keys.shape[2])
-            ours = weights(own, keys, self.info, queries=self.queries, keys=columns, held=self.held) @ self.value
-            size = np.abs(self.value).max(axis=(1, 2, 3), keepdims=True)
-            away = np.abs(ours - self.output) / np.maximum(size, np.finfo(np.float32).tiny)
-        largest = (norms[0] * norms[1]).max(0) * self.info.scaling
-        # An output is off by the sum of what its weights are off, which is four times as much as one weight may be.
-        accepted = np.maximum(EXACT[self.dtype], 2 * exact_within(self.dtype, own.shape[-1], largest))
-        return np.where(np.isfinite(away), away, np.inf).max(axis=(0, 2, 3)), accepted
+        of_queries, of_keys = query[:, self.heads], key[:, self.kv_heads]
+        chosen = of_queries[self.query_rows.to(query.device)], _standing(of_keys, self.key_rows)
+        exact = self._away(*map(_by_head, chosen))
+        kept = exact
+        if stored != torch.float32:
+            kept = self._away(*(_by_head(values.to(stored)) for values in chosen))
+        accepted = np.full_like(exact, EXACT[self.dtype])
+        if not (exact <= accepted).all():
+            accepted = np.maximum(accepted, self._rounding(*map(_by_head, chosen)))
+        return Off(exact, kept, accepted)
+
+    def _away(self, query: FloatArray, key: FloatArray) -> FloatArray:
+        """Return how far rows rebuilt from these are off, ``(sequences,)``, as a share of the head's largest value."""
+        columns = np.arange(key.shape[2])
+        key = _repeated(key, len(query))
+        with np.errstate(over="ignore", invalid="ignore"):  # what float16 cannot hold shows as a difference that is NaN
+            ours = weights(query, key, self.info, queries=self.queries, keys=columns, held=self.held) @ self.value
+            away = np.abs(ours - self.output) / self.size
+        furthest: FloatArray = np.where(np.isfinite(away), away, np.inf).max(axis=(0, 2, 3))
+        return furthest
+
+    def _rounding(self, query: FloatArray, key: FloatArray) -> FloatArray:
+        """Return how far rounding may take rows, ``(sequences,)``: twice as far as a weight."""
+        norms = (np.linalg.norm(values, axis=-1).max(-1) for values in (query, _repeated(key, len(query))))
+        return 2 * exact_within(self.dtype, query.shape[-1], np.prod(list(norms), axis=0).max(0) * self.info.scaling)
 
 
 def sampled(
-    call: Call, info: LayerInfo, batch: Batch, *, windows: NDArray[np.int32] | None, rows: int = 2, heads: int = 2
+    call: Call, info: LayerInfo, batch: Batch, *, windows: NDArray[np.int32] | None, rows: int = 2, heads: int = 1
 ) -> Sample | None:
     """Choose rows of one attention of a batch; None where the model's own output of them is not at hand.
 
@@ -108,9 +129,8 @@ def sampled(
     if windows is not None:
         value, output = in_order(value, windows), in_order(output, windows)
     queries, keys = (batch.lengths[stream] for stream in (info.query_stream, info.key_stream))
-    chosen = np.stack(
-        [np.linspace(0 if rows > 2 else count // 3, count - 1, rows).astype(np.int64) for count in queries]
-    )
+    counts = np.array(queries)
+    chosen = np.linspace(0 * counts if rows > 2 else counts // 3, counts - 1, rows, axis=-1).astype(np.int64)
     width = np.arange(max(keys))
     there = width < np.array(keys)[:, None]
     starts = [np.cumsum([0, *counts])[:-1, None] for counts in (queries, keys)]
@@ -118,6 +138,8 @@ def sampled(
     at_queries, at_keys = batch.standing(info.query_stream, chosen), batch.standing(info.key_stream, within)
     of_head = np.arange(own.start, own.stop) // (info.num_heads // call.value.shape[1]) - of_values.start
     terms = None if info.terms is None else info.terms.of_head(own)
+    values = _by_sequence(value) if there.all() and value.shape[2] == len(width) else _picked(value, at_keys)
+    values = values if len(values) == 1 else values[of_head]
     return Sample(
         info=replace(info, terms=terms),
         heads=own,
@@ -126,8 +148,9 @@ def sampled(
         query_rows=torch.from_numpy(starts[0] + chosen),
         key_rows=torch.from_numpy(starts[1] + within),
         held=there[:, None],
-        value=_picked(value, at_keys)[of_head],
+        value=values,
         output=_picked(output, at_queries),
+        size=_largest(values),
         dtype=str(call.query.dtype).removeprefix("torch."),
     )
 
@@ -145,9 +168,35 @@ def _chosen(call: Call, info: LayerInfo, heads: int) -> tuple[slice, slice, slic
 def _picked(values: torch.Tensor, places: NDArray[np.int64]) -> FloatArray:
     """Return ``(heads, sequences, places, …)`` of ``(sequences, heads, tokens, …)``."""
     number = torch.arange(len(values), device=values.device)[:, None]
-    return _numpy(values.transpose(1, 2)[number, torch.from_numpy(places).to(values.device)]).transpose(2, 0, 1, 3)
+    return _by_head(values.transpose(1, 2)[number, torch.from_numpy(places).to(values.device)])
 
 
-def _numpy(values: torch.Tensor) -> FloatArray:
+def _by_sequence(values: torch.Tensor) -> FloatArray:
+    """Return ``(heads, sequences, tokens, …)`` of ``(sequences, heads, tokens, …)``, without a copy where it can be."""
+    return _by_head(values.transpose(1, 2))
+
+
+def _standing(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return ``values[rows]``, without a copy where the rows are all there are, in order."""
+    if rows.numel() == len(values):
+        return values.reshape(*rows.shape, *values.shape[1:])
+    return values[rows.to(values.device)]
+
+
+def _by_head(values: torch.Tensor) -> FloatArray:
+    """Return ``(heads, sequences, places, …)`` of ``(sequences, places, heads, …)``."""
     result: FloatArray = values.detach().float().cpu().numpy()
+    return result.transpose(2, 0, 1, 3)
+
+
+def _repeated(key: FloatArray, heads: int) -> FloatArray:
+    """Give each query head its keys; those of a single key head are shared as they are."""
+    return key if len(key) == 1 else key.repeat(heads // len(key), axis=0)
+
+
+def _largest(value: FloatArray) -> FloatArray:
+    """Return the largest value of each head, but no less than a number can be divided by."""
+    axes = (1, 2, 3)
+    largest = np.maximum(value.max(axis=axes, keepdims=True), -value.min(axis=axes, keepdims=True))
+    result: FloatArray = np.maximum(largest, np.finfo(np.float32).tiny)
     return result
