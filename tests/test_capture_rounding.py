@@ -7,6 +7,7 @@ English, was refused for 15 of 30 seeds by 1.1e-5 to 1.8e-5; within one pass it 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 import transformers
 
@@ -27,7 +28,7 @@ def sharp(seed):
         vocab_size=40, hidden_size=64, num_hidden_layers=5, num_attention_heads=8, num_key_value_heads=4,
         intermediate_size=96, max_position_embeddings=256, initializer_range=0.2,
     )  # fmt: skip
-    return TextModel(tiny.module(config), tiny.tokenizer(), ModelSpec("tiny/llama"))
+    return TextModel(transformers.AutoModel.from_config(config).eval(), tiny.tokenizer(), ModelSpec("tiny/llama"))
 
 
 def test_sharp_attention_is_accepted_and_a_fault_of_a_thousandth_is_not():
@@ -45,6 +46,52 @@ def test_sharp_attention_is_accepted_and_a_fault_of_a_thousandth_is_not():
         assert faulty[2].exact < 2e-2  # a small one
     assert (accepted, refused) == (len(SEEDS), len(SEEDS))
     assert largest < 5e-6
+
+
+def with_large_keys(seed, bias):
+    """Return a BERT whose keys are 3,000 times as large, and its queries as small but for their bias: logits go to thousands."""
+    torch.manual_seed(seed)
+    config = transformers.BertConfig(
+        vocab_size=40,
+        hidden_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=96,
+        initializer_range=0.2,
+    )
+    module = transformers.AutoModel.from_config(config).eval()
+    with torch.no_grad():
+        for name, part in module.named_modules():
+            if name.endswith(".query"):
+                part.weight /= 3000
+                part.bias.normal_(std=bias)
+            elif name.endswith(".key"):
+                part.weight *= 3000
+                part.bias.normal_().mul_(3000)
+    return TextModel(module, tiny.tokenizer(), ModelSpec("tiny/bert"))
+
+
+@pytest.mark.parametrize("bias", [1e-3, 1e-2, 1e-1])
+def test_large_keys_are_accepted_and_faults_that_move_a_weight_by_a_thousandth_are_not(bias):
+    refused = 0
+    for seed in range(3):
+        model = with_large_keys(seed, bias)
+        sequences = [model.encode(Record(str(number), text=text)) for number, text in enumerate(TEXTS)]
+        layers = inspect(model, sequences)
+        assert all(one.ok for one in check(model, sequences, layers, dtype="float32"))
+        for factor in (1.002, 1.05):
+            wrong = [replace(info, scaling=info.scaling * factor) for info in layers]
+            faulty = [one for one in check(model, sequences, wrong, dtype="float32") if one.exact > 1e-3]
+            assert not any(one.ok for one in faulty)
+            refused += len(faulty)
+    assert refused >= 3
+
+
+def test_a_layer_of_large_logits_is_not_given_more_than_its_weights_can_move():
+    """|q| · |k| goes to thousands, of which rounding alone would be 2e-3 of a weight that is not settled."""
+    model = with_large_keys(0, 0.3)
+    sequences = [model.encode(Record(str(number), text=text)) for number, text in enumerate(TEXTS)]
+    assert max(one.tolerance for one in check(model, sequences, dtype="float32")) < 1e-3
 
 
 def test_weights_at_large_logits_keep_their_digits():

@@ -18,7 +18,7 @@ from attnviz.capturing import run
 from attnviz.capturing.contract import Call, with_kv_heads
 from attnviz.capturing.describe import describe, numbered
 from attnviz.capturing.rope import undo_rope
-from attnviz.capturing.rows import EXACT, ROUNDED, exact_within
+from attnviz.capturing.rows import EXACT, ROUNDED, accepted_of_weights, named, rounding
 from attnviz.capturing.run import BACKENDS, SEAMS, Off, Rows, capture
 from attnviz.capturing.windows import opened
 from attnviz.errors import CaptureError
@@ -182,9 +182,10 @@ def _short(
         windows = model.windows.get(info.name)
         vectors = run.layer_vectors(call, info, batch, torch.float32, windows=windows)
         own = _own(call, info, batch, windows)
-        exact, stored = (_difference(vectors, info, own, batch, how) for how in (np.float32, kept))
-        largest = _largest(vectors, info)
-        results.append(LayerCheck(info, exact, stored, float(exact_within(model.info.dtype, info.head_dim, largest))))
+        computed_in = named(call.computed_in)
+        exact, tolerance = _difference(vectors, info, own, batch, np.float32, computed_in)
+        stored, _ = _difference(vectors, info, own, batch, kept, computed_in)
+        results.append(LayerCheck(info, exact, stored, tolerance))
 
     with BACKENDS[layers[0].seam]()(model.module, see, own="weights"):
         model.forward(batch)
@@ -301,30 +302,33 @@ def _difference(
     own: Sequence[_Own],
     batch: Batch,
     kept: type[np.floating[Any]],
-) -> float:
-    """Return the largest difference of weights rebuilt from ``kept`` vectors; infinite if any is not a number."""
+    computed_in: str,
+) -> tuple[float, float]:
+    """Return how far weights rebuilt from ``kept`` vectors are off in the worst row, and what is accepted of that row.
+
+    A difference that is no number is infinite.
+    """
     shared = info.num_heads // info.num_kv_heads
-    largest, query_at, key_at = 0.0, 0, 0
     lengths = batch.lengths[info.query_stream], batch.lengths[info.key_stream]
+    worst, query_at, key_at = (0.0, EXACT[computed_in]), 0, 0
     for theirs, queries, keys in zip(own, *lengths, strict=True):
         with np.errstate(over="ignore", invalid="ignore"):  # what float16 cannot hold shows as an infinite difference
             query = _stored(vectors.query[query_at + theirs.rows], kept)
             key = _stored(vectors.key[key_at : key_at + keys], kept).repeat(shared, axis=0)
-            difference = np.abs(weights(query, key, info, queries=theirs.rows) - theirs.weights).max()
-        largest = max(largest, float(difference)) if np.isfinite(difference) else np.inf
+            rebuilt = weights(query, key, info, queries=theirs.rows)
+            off = np.abs(rebuilt - theirs.weights).max(-1)
+            accepted = accepted_of_weights(rebuilt, rounding(query, key, info.scaling), computed_in)
+        off = np.where(np.isfinite(off), off, np.inf)
+        accepted = np.where(np.isfinite(accepted), accepted, EXACT[computed_in])
+        at = np.unravel_index((off / accepted).argmax(), off.shape)
+        worst = max(worst, (float(off[at]), float(accepted[at])), key=lambda pair: pair[0] / pair[1])
         query_at, key_at = query_at + queries, key_at + keys
-    return largest
+    return worst
 
 
 def _stored(vectors: FloatArray, kept: type[np.floating[Any]]) -> FloatArray:
     """Return ``(tokens, heads, head_dim)`` as it would come back from a run, ``(heads, tokens, head_dim)``."""
     return vectors.astype(kept).astype(np.float32).swapaxes(0, 1)
-
-
-def _largest(vectors: LayerVectors, info: LayerInfo) -> float:
-    """Return the largest ``|q| · |k| · scaling`` of any head."""
-    query, key = (np.linalg.norm(values, axis=-1).max(axis=0) for values in (vectors.query, vectors.key))
-    return float((query * key.repeat(info.num_heads // info.num_kv_heads)).max() * info.scaling)
 
 
 def _apart(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -39,6 +39,12 @@ class Call:
     logsumexp: torch.Tensor | None = None  # (batch, heads, queries): log Σ exp of the logits, where the kernel told it
     unrotated: "Callable[[], Unrotated | None] | None" = None  # None: nothing was turned; gives None: not as last step
 
+    @property
+    def computed_in(self) -> torch.dtype:
+        """What it was computed in. Under autocast that is less precise than what entered, and shows in what came out."""
+        dtypes = [values.dtype for values in (self.query, self.output) if values is not None]
+        return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)
+
 
 @dataclass(frozen=True, slots=True)
 class Unrotated:

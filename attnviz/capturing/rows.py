@@ -18,7 +18,7 @@ from attnviz.capturing.windows import in_order
 from attnviz.models import Batch
 from attnviz.types import FloatArray, LayerInfo
 
-__all__ = ["EXACT", "ROUNDED", "Off", "Sample", "exact_within", "sampled"]
+__all__ = ["EXACT", "ROUNDED", "Off", "Sample", "accepted_of_weights", "named", "rounding", "sampled"]
 
 EXACT = {"float64": 1e-5, "float32": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
 """Largest accepted difference of an attention weight, by the model's own dtype (a few units of its last place)."""
@@ -29,22 +29,45 @@ ROUNDED = 1e-2
 _LAST_PLACE = float(np.finfo(np.float32).eps)
 
 
-def exact_within(dtype: str, head_dim: int, largest: FloatArray | float) -> FloatArray:
-    """Return the largest difference of a weight that is put down to rounding.
+def rounding(query: FloatArray, key: FloatArray, scaling: float) -> FloatArray:
+    """Return how far float32 may take the logits of each query, ``(..., queries)``.
+
+    A sum of ``d`` products, the last rounding of it, and the scaling are each off by half a unit of the last place of at most
+    ``|q| · |k| · scaling``; errors of steps add up as ``√d`` (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §2.8
+    and §3.1).
 
     Parameters
     ----------
-    dtype
-        What the model computes in.
-    head_dim
-        How many products a logit sums up.
-    largest
-        ``|q| · |k| · scaling``, which no logit exceeds. Rounding each of ``d`` steps moves a logit by about ``√d`` units of its
-        last place, in the model and in what rebuilds it, and a weight by at most half of what its logit moves (Higham, Accuracy
-        and Stability of Numerical Algorithms, 2002, §2.8 and §3.1).
+    query, key
+        ``(..., queries, head_dim)`` and ``(..., keys, head_dim)``.
     """
-    rounding = _LAST_PLACE * np.sqrt(head_dim) * np.asarray(largest, np.float32)
-    result: FloatArray = np.maximum(np.float32(EXACT[dtype]), rounding)
+    largest = np.linalg.norm(query, axis=-1) * np.linalg.norm(key, axis=-1).max(-1, keepdims=True) * abs(scaling)
+    result: FloatArray = _LAST_PLACE / 2 * (np.sqrt(query.shape[-1]) + 3) * largest
+    return result
+
+
+def accepted_of_weights(found: FloatArray, off: FloatArray, dtype: str) -> FloatArray:
+    """Return the largest difference of a weight that is put down to rounding, for each row of weights.
+
+    Where all logits of a row move by at most ``off``, a weight ``w`` moves by at most ``2 · off · w(1 - w)``: not at all where one
+    key has it all, however large the logits. A BERT whose key weights are 3,000 times as large has logits of 25,000, on which the
+    model's own float32 weights are up to 5e-5 off those of float64 and ours 1e-5 (MiniLM, 2026-11-28).
+    """
+    spread = (found * (1 - found)).max(-1, initial=0)
+    result: FloatArray = np.maximum(EXACT[dtype], _moved(off) * spread)
+    return result
+
+
+def accepted_of_outputs(found: FloatArray, off: FloatArray, dtype: str) -> FloatArray:
+    """Return the same of ``weights @ value``, as a share of the largest value: what all weights of a row move together."""
+    spread = (found * (1 - found)).sum(-1)
+    result: FloatArray = np.maximum(EXACT[dtype], _moved(off) * spread)
+    return result
+
+
+def _moved(off: FloatArray) -> FloatArray:
+    """Return the factor of ``w(1 - w)``, which is up to ``exp(2 off)`` as large on the way there."""
+    result: FloatArray = 2 * off * np.exp(2 * np.minimum(off, 1))
     return result
 
 
@@ -53,8 +76,8 @@ class Off:
     """How far rows of attention are from what the model made of them, ``(sequences,)`` each; see ``Sample.off``."""
 
     exact: FloatArray  # from vectors as the model had them
+    accepted: FloatArray  # of that
     stored: FloatArray  # from vectors as they are stored
-    accepted: FloatArray  # for ``exact``
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,31 +106,35 @@ class Sample:
         stored
             How they are stored.
         """
-        of_queries, of_keys = query[:, self.heads], key[:, self.kv_heads]
-        chosen = of_queries[self.query_rows.to(query.device)], _standing(of_keys, self.key_rows)
-        exact = self._away(*map(_by_head, chosen))
+        chosen = query[:, self.heads][self.query_rows.to(query.device)], _standing(key[:, self.kv_heads], self.key_rows)
+        own, keys = map(_by_head, chosen)
+        found, exact = self._rebuilt(own, keys)
         kept = exact
         if stored != torch.float32:
-            kept = self._away(*(_by_head(values.to(stored)) for values in chosen))
+            _, kept = self._rebuilt(*(_by_head(values.to(stored)) for values in chosen))
         accepted = np.full_like(exact, EXACT[self.dtype])
-        if not (exact <= accepted).all():
-            accepted = np.maximum(accepted, self._rounding(*map(_by_head, chosen)))
-        return Off(exact, kept, accepted)
+        if (exact > accepted).any():  # which costs more than to look
+            keys = _repeated(keys, len(own))
+            with np.errstate(over="ignore", invalid="ignore"):
+                off = accepted_of_outputs(found, rounding(own, keys, self.info.scaling), self.dtype)
+            accepted = np.where(np.isfinite(off), off, accepted)
+        return Off(*_worst(exact, accepted), stored=kept.max(axis=(0, 2)))
 
-    def _away(self, query: FloatArray, key: FloatArray) -> FloatArray:
-        """Return how far rows rebuilt from these are off, ``(sequences,)``, as a share of the head's largest value."""
-        columns = np.arange(key.shape[2])
+    def _rebuilt(self, query: FloatArray, key: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return weights of the rows, and how far each row is off as a share of its head's largest value."""
         key = _repeated(key, len(query))
+        columns = np.arange(key.shape[2])
         with np.errstate(over="ignore", invalid="ignore"):  # what float16 cannot hold shows as a difference that is NaN
-            ours = weights(query, key, self.info, queries=self.queries, keys=columns, held=self.held) @ self.value
-            away = np.abs(ours - self.output) / self.size
-        furthest: FloatArray = np.where(np.isfinite(away), away, np.inf).max(axis=(0, 2, 3))
-        return furthest
+            found = weights(query, key, self.info, queries=self.queries, keys=columns, held=self.held)
+            away = np.abs(found @ self.value - self.output) / self.size
+        return found, np.where(np.isfinite(away), away, np.inf).max(-1)
 
-    def _rounding(self, query: FloatArray, key: FloatArray) -> FloatArray:
-        """Return how far rounding may take rows, ``(sequences,)``: twice as far as a weight."""
-        norms = (np.linalg.norm(values, axis=-1).max(-1) for values in (query, _repeated(key, len(query))))
-        return 2 * exact_within(self.dtype, query.shape[-1], np.prod(list(norms), axis=0).max(0) * self.info.scaling)
+
+def _worst(away: FloatArray, accepted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return of each sequence the row that is furthest off for what is accepted of it; given are ``(heads, sequences, rows)``."""
+    away, accepted = (values.swapaxes(0, 1).reshape(values.shape[1], -1) for values in (away, accepted))
+    at = (away / accepted).argmax(-1, keepdims=True)
+    return np.take_along_axis(away, at, -1)[:, 0], np.take_along_axis(accepted, at, -1)[:, 0]
 
 
 def sampled(
@@ -200,3 +227,8 @@ def _largest(value: FloatArray) -> FloatArray:
     largest = np.maximum(value.max(axis=axes, keepdims=True), -value.min(axis=axes, keepdims=True))
     result: FloatArray = np.maximum(largest, np.finfo(np.float32).tiny)
     return result
+
+
+def named(dtype: torch.dtype) -> str:
+    """Return what a dtype is called in ``EXACT`` and in recipes."""
+    return str(dtype).removeprefix("torch.")
