@@ -4,9 +4,11 @@ import json
 
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from attnviz.cli import cli
 from attnviz.errors import AttnvizError, InputError, ModelError
 from attnviz.models import load
 from attnviz.models.families import families, quietly
@@ -40,11 +42,11 @@ def outcome(model_type, folder):
     """Return "exact", "refused" or the sentence that says why a tiny model of a type cannot be checked."""
     every_type.save(model_type, folder)
     try:
-        results = check_model(ModelSpec(str(folder), device="cpu"), "float32")
+        found = check_model(ModelSpec(str(folder), device="cpu"), "float32")
     except AttnvizError as error:
         said = str(error)
     else:
-        said = "exact." if all(one.ok for one in results) else "refused."
+        said = "exact." if found.ok else "refused."
     assert "\n" not in said
     assert said.endswith((".", "?"))
     return said
@@ -235,6 +237,13 @@ def test_pictures_that_a_model_could_read_and_does_not_get_are_refused(mixed, tm
     prepared = prepared_by(mixed, pictured(tmp_path))
     assert len(prepared.sequences) == 2
     assert any("also reads images; it was given texts alone" in note for note in prepared.notes)
+
+
+def test_check_says_that_a_model_of_images_was_given_texts_alone(mixed):
+    said = CliRunner().invoke(cli, ["check", mixed.info.id, "--device", "cpu"]).output
+    assert "It also reads images; it was checked on texts alone." in " ".join(said.split())
+    told = json.loads(CliRunner().invoke(cli, ["check", mixed.info.id, "--device", "cpu", "--json"]).output)
+    assert told["also_reads"] == ["images"]
 
 
 def test_model_of_text_skips_no_row_for_want_of_a_picture(tmp_path):

