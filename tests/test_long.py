@@ -1,6 +1,7 @@
 """Long sequences: no n × n weights of the model exist to compare with, so what attention puts out is compared instead."""
 
 import dataclasses
+import tracemalloc
 
 import pytest
 import torch
@@ -83,7 +84,11 @@ def test_no_matrix_of_all_heads_is_made_of_a_long_text():
     )  # fmt: skip
     ids = torch.randint(0, 50, (1, 4096))
     model = TorchModel(tiny.module(config), [{"input_ids": ids}], "long")
+    tracemalloc.start()
     found = survey(model)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 6 * 4096**2  # bytes: some masks of one head, and no list of all pairs
     largest = 0
 
     class Watch(torch.overrides.TorchFunctionMode):

@@ -16,7 +16,7 @@ from attnviz.capturing.contract import HIDDEN, Call
 from attnviz.models.loaded import Batch
 from attnviz.types import FloatArray, LayerInfo
 
-__all__ = ["Attended", "Known", "agree", "is_packed", "least", "odd_row", "shown_by"]
+__all__ = ["Attended", "Known", "agree", "is_packed", "least", "odd_row", "row_blocks", "shown_by"]
 
 _BLOCK = 1 << 22  # pairs of positions that are looked at together
 _SAME = 4e-5  # of the largest bias: differences below are rounding
@@ -51,7 +51,7 @@ def agree(before: Known, info: LayerInfo) -> bool:
     if not (_reaches(was, before.queries, before.keys) and _reaches(info, before.queries, before.keys)):
         return False
     columns = np.arange(before.keys)
-    for rows in _blocks(before.queries, before.keys):
+    for rows in row_blocks(before.queries, before.keys):
         shown = visible(rows, columns, was)
         if not np.array_equal(visible(rows, columns, info), shown):
             return False
@@ -113,7 +113,7 @@ def _fits(info: LayerInfo, call: Call, row: int, at: NDArray[np.int64], to: NDAr
         return False
     columns = np.arange(len(to))
     outside = np.setdiff1d(np.arange(call.key.shape[2]), to)
-    for rows in _blocks(len(at), len(to)):
+    for rows in row_blocks(len(at), len(to)):
         shown, added = _of_rows(call, row, at[rows])
         if shown is None or shown[:, outside].any():
             return False  # heads differ, or it sees what holds no token
@@ -154,7 +154,8 @@ def _reaches(info: LayerInfo, queries: int, keys: int) -> bool:
     return all(max(queries, keys) <= table for table in tables)
 
 
-def _blocks(queries: int, keys: int) -> list[NDArray[np.int64]]:
+def row_blocks(queries: int, keys: int) -> list[NDArray[np.int64]]:
+    """Return the queries in blocks whose pairs with all keys are few enough to be looked at together."""
     step = max(1, _BLOCK // max(1, keys))
     return [np.arange(first, min(first + step, queries)) for first in range(0, queries, step)]
 

@@ -5,7 +5,7 @@ window, a soft-cap) is believed as far as the mask agrees; what no rule fits is 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from attnviz.attention import visible
+from attnviz.capturing.agreement import row_blocks
 from attnviz.capturing.contract import HIDDEN, Call
 from attnviz.errors import CaptureError
 from attnviz.models import Batch
@@ -201,7 +202,7 @@ def _masked(info: LayerInfo, shown: NDArray[np.bool_]) -> LayerInfo:
     causal = causal if len(shown) > 1 else info.causal
     for rule in _rules(info, shown):
         tried = replace(info, causal=causal, **rule)
-        if np.array_equal(visible(len(shown), shown.shape[1], tried), shown):
+        if _hides(tried, shown):
             return tried
     raise CaptureError(
         f"{info.name} hides keys by a rule that attnviz does not know (not causal, a window, chunks or groups): what a run keeps "
@@ -209,23 +210,27 @@ def _masked(info: LayerInfo, shown: NDArray[np.bool_]) -> LayerInfo:
     )
 
 
-def _rules(info: LayerInfo, shown: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Return what to try: what was declared, then what the mask itself says."""
-    rows, columns = np.nonzero(shown)
-    window = int(np.abs(rows - columns).max(initial=0)) + 1
-    first_hidden = np.flatnonzero(~shown[:, 0])
-    chunk = int(first_hidden[0]) if len(first_hidden) else None
-    group = Terms(group=shown.argmax(axis=1).astype(np.int32))
+def _hides(info: LayerInfo, shown: NDArray[np.bool_]) -> bool:
+    """Tell whether a rule hides just what is hidden."""
+    keys = np.arange(shown.shape[1])
+    return all(np.array_equal(visible(rows, keys, info), shown[rows]) for rows in row_blocks(*shown.shape))
+
+
+def _rules(info: LayerInfo, shown: NDArray[np.bool_]) -> Iterator[dict[str, Any]]:
+    """Yield what to try: what was declared, then what the mask itself says."""
     nothing = {"window": None, "chunk": None}
-    return [
-        {},
-        {"window": None},
-        {"chunk": None},
-        nothing,
-        nothing | {"window": window},
-        nothing | {"chunk": chunk},
-        nothing | {"terms": group},
-    ]
+    yield from ({}, {"window": None}, {"chunk": None}, nothing)
+    yield nothing | {"window": _window(shown)}
+    first_hidden = np.flatnonzero(~shown[:, 0])
+    yield nothing | {"chunk": int(first_hidden[0]) if len(first_hidden) else None}
+    yield nothing | {"terms": Terms(group=shown.argmax(axis=1).astype(np.int32))}
+
+
+def _window(shown: NDArray[np.bool_]) -> int:
+    """Return the window that reaches the furthest key that is seen."""
+    rows = np.flatnonzero(shown.any(axis=1))
+    first, last = shown[rows].argmax(axis=1), shown.shape[1] - 1 - shown[rows, ::-1].argmax(axis=1)
+    return int(max((rows - first).max(initial=0), (last - rows).max(initial=0))) + 1
 
 
 def _biased(info: LayerInfo, seen: Seen, longest: int) -> Terms | None:

@@ -36,7 +36,7 @@ def inner_folder(place: str) -> str:
 
 
 def tokens_of_sentences(place: str) -> int | None:
-    """Return how many tokens sentence-transformers gives the model of a folder; None where it says nothing."""
+    """Return how many tokens sentence-transformers gives the model of a folder; None where it leaves that to the tokenizer."""
     settings = _read(Path(place) / "sentence_bert_config.json")
     found = settings.get("max_seq_length") if isinstance(settings, dict) else None
     return found if isinstance(found, int) and found > 0 else None
