@@ -1,6 +1,7 @@
 """The door of models: what a folder is, is told before its weights are read, and whatever is left out is named."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from attnviz.recipe import make_recipe
 from attnviz.types import ModelSpec, Record
 from tests import every_type, tiny
 
+README = " ".join((Path(__file__).parent.parent / "README.md").read_text("utf-8").split())
 BEHIND_PADDING = ("esm", "data2vec-text", "ibert", "luke", "markuplm", "mpnet", "roberta", "xlm-roberta-xl", "xmod")
 FROM_ZERO = {"bert": 64, "opt": 64, "gpt2": 64, "llama": 64}
 
@@ -102,6 +104,9 @@ def test_every_type_of_the_installed_transformers_is_exact_or_one_sentence(tmp_p
     assert not wrong, "\n".join(wrong)
     assert found["exact"] >= 260
     assert found["exact"] + found["sentence"] >= 450
+    made = found["exact"] + found["sentence"]
+    types = f"Of the {len(every_type.TYPES)} model types of transformers"
+    assert f"{types} 5.23, a tiny folder of {made} can be made without a download: {found['exact']} are exact" in README
 
 
 # Folders that are no plain model
