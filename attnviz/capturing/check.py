@@ -17,8 +17,9 @@ from attnviz.attention import weights
 from attnviz.capturing import run
 from attnviz.capturing.contract import Call, with_kv_heads
 from attnviz.capturing.describe import describe, numbered
+from attnviz.capturing.precision import in_float32, is_half, named
 from attnviz.capturing.rope import undo_rope
-from attnviz.capturing.rows import EXACT, ROUNDED, accepted_of_weights, named, rounding
+from attnviz.capturing.rows import EXACT, ROUNDED, accepted_of_weights, rounding
 from attnviz.capturing.run import BACKENDS, SEAMS, Off, Rows, capture
 from attnviz.capturing.windows import opened
 from attnviz.errors import CaptureError
@@ -41,6 +42,7 @@ class LayerCheck:
     exact: float  # largest difference of any weight, from vectors as the model had them
     stored: float  # the same, from vectors as they would be stored
     tolerance: float  # for ``exact``
+    computed_in: str = "float32"  # the dtype of the model's own
 
     @property
     def ok(self) -> bool:
@@ -164,7 +166,7 @@ def _batch(
     count, width = len(sequences), max(batch.width(stream) for stream in batch.lengths)
     if count * width**2 <= LONG**2:
         return _short(model, sequences, layers, np.float16 if dtype == "float16" else np.float32)
-    results = [LayerCheck(info, 0.0, 0.0, EXACT[model.info.dtype]) for info in layers]
+    results = [LayerCheck(info, 0.0, 0.0, EXACT[model.info.dtype], model.info.dtype) for info in layers]
     return _outputs(model, batch, results, Rows(max(4, _ROWS // count), _ALL), dtype)
 
 
@@ -180,12 +182,12 @@ def _short(
         info = _next(model, call, layers, len(results))
         call = with_kv_heads(call, info.num_kv_heads)
         windows = model.windows.get(info.name)
-        vectors = run.layer_vectors(call, info, batch, torch.float32, windows=windows)
+        vectors = run.layer_vectors(call, info, batch, torch.float32, model=model)
         own = _own(call, info, batch, windows)
         computed_in = named(call.computed_in)
         exact, tolerance = _difference(vectors, info, own, batch, np.float32, computed_in)
         stored, _ = _difference(vectors, info, own, batch, kept, computed_in)
-        results.append(LayerCheck(info, exact, stored, tolerance))
+        results.append(LayerCheck(info, exact, stored, tolerance, computed_in))
 
     with BACKENDS[layers[0].seam]()(model.module, see, own="weights"):
         model.forward(batch)
@@ -238,13 +240,21 @@ def require_exact(model: LoadedModel, checks: Sequence[LayerCheck]) -> float:
         if not result.exact <= result.tolerance:
             raise CaptureError(
                 f"{where} queries and keys differs from the model's own by {result.exact:.1e}; at most "
-                f"{result.tolerance:.0e} is accepted. `attnviz check` shows every layer."
+                f"{result.tolerance:.1e} is accepted. {_advice(model, result)}"
             )
         raise CaptureError(
             f"{where} float16 vectors differs from the model's own by {result.stored:.1e}; at most {ROUNDED:.0e} is "
             "accepted. Set capture.dtype = 'float32'."
         )
     return max((result.stored for result in checks if result.info.rebuilt), default=0.0)
+
+
+def _advice(model: LoadedModel, result: LayerCheck) -> str:
+    if is_half(result.computed_in):
+        return f"It computes in {result.computed_in}, which may round so far. {in_float32(model)}"
+    if model.info.library == "torch":
+        return "It does more to its logits or its weights than a run can keep."
+    return "`attnviz check` shows every layer."
 
 
 def _sampled(queries: int) -> NDArray[np.int64]:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from attnviz.attention import weights
 from attnviz.capturing.contract import Call
+from attnviz.capturing.precision import named
 from attnviz.capturing.windows import in_order
 from attnviz.models import Batch
 from attnviz.types import FloatArray, LayerInfo
 
-__all__ = ["EXACT", "ROUNDED", "Off", "Sample", "accepted_of_weights", "named", "rounding", "sampled"]
+__all__ = ["EXACT", "ROUNDED", "Off", "Sample", "accepted_of_weights", "rounding", "sampled"]
 
 EXACT = {"float64": 1e-5, "float32": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
 """Largest accepted difference of an attention weight, by the model's own dtype (a few units of its last place)."""
@@ -78,6 +79,7 @@ class Off:
     exact: FloatArray  # from vectors as the model had them
     accepted: FloatArray  # of that
     stored: FloatArray  # from vectors as they are stored
+    computed_in: str  # the dtype of the model's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Sample:
             with np.errstate(over="ignore", invalid="ignore"):
                 off = accepted_of_outputs(found, rounding(own, keys, self.info.scaling), self.dtype)
             accepted = np.where(np.isfinite(off), off, accepted)
-        return Off(*_worst(exact, accepted), stored=kept.max(axis=(0, 2)))
+        return Off(*_worst(exact, accepted), kept.max(axis=(0, 2)), self.dtype)
 
     def _rebuilt(self, query: FloatArray, key: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return weights of the rows, and how far each row is off as a share of its head's largest value."""
@@ -227,8 +229,3 @@ def _largest(value: FloatArray) -> FloatArray:
     largest = np.maximum(value.max(axis=axes, keepdims=True), -value.min(axis=axes, keepdims=True))
     result: FloatArray = np.maximum(largest, np.finfo(np.float32).tiny)
     return result
-
-
-def named(dtype: torch.dtype) -> str:
-    """Return what a dtype is called in ``EXACT`` and in recipes."""
-    return str(dtype).removeprefix("torch.")

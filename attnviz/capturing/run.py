@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from attnviz.attention import bias, visible
 from attnviz.capturing.contract import Backend, Call, with_kv_heads
+from attnviz.capturing.precision import in_float32, is_half, require_held
 from attnviz.capturing.rows import ROUNDED, Off, sampled
 from attnviz.capturing.windows import in_order, merged, opened
 from attnviz.errors import CaptureError
@@ -96,7 +97,7 @@ def capture(
         call = with_kv_heads(call, info.num_kv_heads)
         windows = model.windows.get(info.name)
         columns = _columns(call, info, batch, windows)
-        vectors = _kept(columns, info, getattr(torch, dtype))
+        vectors = _kept(columns, call, info, getattr(torch, dtype), model)
         sample = sampled(call, info, batch, windows=windows, rows=rows.number, heads=rows.heads)
         if sample is not None:
             judge(info, sample.off(columns["query"], columns["key"], getattr(torch, dtype)))
@@ -109,9 +110,7 @@ def capture(
     return output
 
 
-def layer_vectors(
-    call: Call, info: LayerInfo, batch: Batch, dtype: torch.dtype, *, windows: NDArray[np.int32] | None = None
-) -> LayerVectors:
+def layer_vectors(call: Call, info: LayerInfo, batch: Batch, dtype: torch.dtype, *, model: LoadedModel) -> LayerVectors:
     """Return one layer's vectors with padding removed, and the log-sum-exp of each query's logits.
 
     Raises
@@ -119,7 +118,7 @@ def layer_vectors(
     CaptureError
         If ``dtype`` cannot hold a value, or a value is not finite, or RoPE cannot be taken off though ``info`` says so.
     """
-    return _kept(_columns(call, info, batch, windows), info, dtype)
+    return _kept(_columns(call, info, batch, model.windows.get(info.name)), call, info, dtype, model)
 
 
 def _columns(call: Call, info: LayerInfo, batch: Batch, windows: NDArray[np.int32] | None) -> dict[str, torch.Tensor]:
@@ -142,16 +141,12 @@ def _columns(call: Call, info: LayerInfo, batch: Batch, windows: NDArray[np.int3
     }
 
 
-def _kept(columns: dict[str, torch.Tensor], info: LayerInfo, dtype: torch.dtype) -> LayerVectors:
+def _kept(
+    columns: dict[str, torch.Tensor], call: Call, info: LayerInfo, dtype: torch.dtype, model: LoadedModel
+) -> LayerVectors:
     """Return columns as they are stored."""
     for name, values in columns.items():
-        low, high = (float(extreme) for extreme in values.aminmax())
-        kept = dtype if name in ("query", "key") else torch.float32
-        if not -torch.finfo(kept).max <= low <= high <= torch.finfo(kept).max:  # nor is NaN within
-            raise CaptureError(
-                f"Layer {info.label} ({info.name}) has {name} values from {low:.3g} to {high:.3g}, not finite in {kept}. Set "
-                "capture.dtype = 'float32'; if it stays so, set model.dtype = 'float32'."
-            )
+        require_held(model, call, info, name, values, dtype if name in ("query", "key") else torch.float32)
     vectors = {name: columns[name].to(dtype) for name in ("query", "key")}
     return LayerVectors(info.layer, **{name: values.cpu().numpy() for name, values in (columns | vectors).items()})
 
@@ -163,7 +158,7 @@ def _require_own(model: LoadedModel, names: Sequence[str], info: LayerInfo, off:
             off.exact,
             off.accepted,
             "queries and keys",
-            "It is masked, padded or biased in another way than what was checked.",
+            _other_rule(model, off.computed_in),
         ),
         (off.stored, off.accepted + 2 * ROUNDED, "float16 vectors", "Set capture.dtype = 'float32'."),
     ):
@@ -176,6 +171,13 @@ def _require_own(model: LoadedModel, names: Sequence[str], info: LayerInfo, off:
             f"its values differs from the model's own by {away[worst]:.1e} of the largest; at most {accepted[worst]:.0e} is "
             f"accepted. {advice}"
         )
+
+
+def _other_rule(model: LoadedModel, computed_in: str) -> str:
+    why = "It is masked, padded or biased in another way than what was checked."
+    if not is_half(computed_in):
+        return why
+    return f"{why[:-1]}, or {computed_in} rounds so far. {in_float32(model)}"
 
 
 def _unrotated(call: Call) -> Call:

@@ -30,7 +30,7 @@ _PRODUCTS = frozenset({"matmul", "bmm", "baddbmm", "einsum"})
 _FACTORS = frozenset({"mul", "imul", "rmul", "multiply", "div", "divide", "truediv", "itruediv", "true_divide"})
 _SAME = frozenset(
     "add iadd radd sub isub where masked_fill max maximum clamp clip nan_to_num dropout to float half bfloat16 double type "
-    "type_as contiguous clone view reshape view_as unsqueeze squeeze".split()
+    "type_as contiguous clone detach view reshape view_as unsqueeze squeeze".split()
 )
 _STEPS = _PRODUCTS | _FACTORS | _SAME | {"tanh", "softmax"}
 
