@@ -38,6 +38,8 @@ def describe(run: RunDirectory) -> dict[str, Any]:
         "maps": {name: _map(run, name) for name in run.maps},
         "bytes": {part.name: _bytes(part) for part in sorted(run.path.iterdir())},
         "check": manifest.check,
+        "check_exact": manifest.check_exact,
+        "dtype": manifest.dtype,
         "seed": manifest.seed,
         "normalize": dict(manifest.normalize),
         "seconds": dict(manifest.seconds),

@@ -89,6 +89,12 @@ def test_run_info_export_and_again(attnviz_command, recipe, tmp_path):
     assert described["maps"]["pca"]["scores"]["trustworthiness"]["mean"] > 0.5
     shown = attnviz_command("info", out)
     assert f"{points} points a head" in shown.stdout
+    told = re.search(
+        r"check      attention is within (\S+) of the model's own from vectors as it had\s+them, (\S+) as\s+stored \(float16\)",
+        shown.stdout,
+    )
+    exact, stored = map(float, told.groups())
+    assert exact < 1e-5 < stored < 1e-2
     exported = attnviz_command("export", out, "--layers", "1", "--heads", "0,2", "--out", tmp_path / "t.csv")
     assert f"{2 * points:,} rows" in exported.stdout
     table = pd.read_csv(tmp_path / "t.csv")
@@ -124,7 +130,9 @@ def test_info_of_a_run_without_maps_and_of_an_early_one(attnviz_command, tmp_pat
     early = attnviz_command("info", ARCHIVE, "--heads")
     assert early.returncode == 0, early.stderr
     assert "recall" in early.stdout
-    assert "top1" not in attnviz_command("info", ARCHIVE).stdout
+    shown = attnviz_command("info", ARCHIVE).stdout
+    assert "top1" not in shown
+    assert re.search(r"check      rebuilt attention is within \S+ as stored \(float16\) of the model's own", shown)
 
 
 def test_check_prints_a_table_and_exits_with_the_verdict(attnviz_command, model):

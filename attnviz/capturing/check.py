@@ -225,8 +225,8 @@ def _outputs(
     return list(found.values())
 
 
-def require_exact(model: LoadedModel, checks: Sequence[LayerCheck]) -> float:
-    """Return the largest difference of any weight from stored vectors.
+def require_exact(model: LoadedModel, checks: Sequence[LayerCheck]) -> tuple[float, float]:
+    """Return the largest difference of any weight, from vectors as the model had them and as they are stored.
 
     Raises
     ------
@@ -246,7 +246,10 @@ def require_exact(model: LoadedModel, checks: Sequence[LayerCheck]) -> float:
             f"{where} float16 vectors differs from the model's own by {result.stored:.1e}; at most {ROUNDED:.0e} is "
             "accepted. Set capture.dtype = 'float32'."
         )
-    return max((result.stored for result in checks if result.info.rebuilt), default=0.0)
+    rebuilt = [result for result in checks if result.info.rebuilt]
+    return max((result.exact for result in rebuilt), default=0.0), max(
+        (result.stored for result in rebuilt), default=0.0
+    )
 
 
 def _advice(model: LoadedModel, result: LayerCheck) -> str:

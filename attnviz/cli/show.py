@@ -152,13 +152,21 @@ def description(given: dict[str, Any]) -> None:
         console.print("lacks      " + escape(given["lacks"]))
     console.print(f"made       {given['created']}, seed {given['seed']}, recipe {given['recipe_hash'][:12]}")
     if given["check"] is not None:
-        console.print(f"check      rebuilt attention within {given['check']:.1e} of the model's own")
+        console.print(f"check      {_check(given)}")
     console.print(_maps_table(given["maps"]) if given["maps"] else "maps       none yet: attnviz project RUN umap")
     for name, described in given["maps"].items():
         if described["neighbors_recall"] < 1:
             console.print(
                 f"{escape(name)}: neighbours by near blocks, {described['neighbors_recall']:.1%} found at least"
             )
+
+
+def _check(given: dict[str, Any]) -> str:
+    """Say how far rebuilt attention is from the model's own: what rounding to the store does is no fault of capture."""
+    stored = f"{given['check']:.1e} as stored ({given['dtype']})"
+    if given["check_exact"] is None:
+        return f"rebuilt attention is within {stored} of the model's own"
+    return f"attention is within {given['check_exact']:.1e} of the model's own from vectors as it had them, {stored}"
 
 
 def rows(given: dict[str, Any]) -> None:

@@ -136,7 +136,7 @@ def write_run(
         What a pass over every batch found, where there was one; the model is inspected on some sequences otherwise.
     """
     with timed(seconds, "check"):
-        layers, difference = _checked(recipe, model, prepared, found)
+        layers, exact, stored = _checked(recipe, model, prepared, found)
         kept = select_layers(layers, recipe.capture.layers)
     with timed(seconds, "capture"):
         if not (out / layout.RECIPE_FILE).is_file():
@@ -163,7 +163,8 @@ def write_run(
         shortened=prepared.shortened,
         rows=prepared.rows,
         notes=prepared.notes,
-        check=difference,
+        check=stored,
+        check_exact=exact,
         versions=versions(),
         seconds=seconds,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -178,16 +179,17 @@ def write_run(
 
 def _checked(
     recipe: Recipe, model: LoadedModel, prepared: Prepared, found: Surveyed | None
-) -> tuple[tuple[LayerInfo, ...], float]:
-    """Return a model's layers, and how far attention from stored vectors is from its own at most."""
+) -> tuple[tuple[LayerInfo, ...], float, float]:
+    """Return a model's layers, and how far attention is from its own at most: from vectors as it had them, and as stored."""
     if found is None:
         probes = probe_sequences(prepared)
         layers = inspect(model, probes.short, longest=prepared.longest, rope=recipe.capture.rope)
-        return layers, require_exact(model, check(model, probes.all, layers, dtype=recipe.capture.dtype))
+        return layers, *require_exact(model, check(model, probes.all, layers, dtype=recipe.capture.dtype))
     parts = prepared.shards(1)
     batches = [prepared.sequences[parts[number].start : parts[number].stop] for number in found.kinds]
-    checks = (check(model, batch, found.layers, dtype=recipe.capture.dtype) for batch in batches)
-    return found.layers, max(require_exact(model, results) for results in checks)
+    checks = [check(model, batch, found.layers, dtype=recipe.capture.dtype) for batch in batches]
+    exact, stored = map(max, zip(*(require_exact(model, results) for results in checks), strict=True))
+    return found.layers, exact, stored
 
 
 def _write_tables(out: Path, prepared: Prepared, model: Any, own: Mapping[str, pa.Array]) -> None:

@@ -40,7 +40,8 @@ class Manifest:
     shortened: int = 0  # sequences that were cut to the longest length
     rows: int = 0  # of the data: those used, those skipped, and those not drawn; 0: not known
     notes: tuple[str, ...] = ()  # what was assumed of the data, and done to it
-    check: float | None = None  # largest difference of rebuilt attention from the model's own
+    check: float | None = None  # largest difference of attention rebuilt from stored vectors from the model's own
+    check_exact: float | None = None  # the same, from vectors as the model had them; None: not known, of older runs
     versions: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage
     created: str = ""
