@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from torch.nn.attention.flex_attention import flex_attention
 
 import attnviz
 from attnviz.errors import AttnvizError
@@ -53,6 +54,10 @@ class Own(torch.nn.Module):
         logits = torch.einsum("bhid,bhjd->bhij", query, key) * scale + hidden.clamp_min(-1e30).where(hidden > -1e30, 0)
         weights = logits.masked_fill(hidden == -torch.inf, float("-inf")).softmax(-1)
         return torch.einsum("bhij,bhjd->bhid", weights.nan_to_num(0), value)
+
+    def flex(self, query, key, value, hidden, scale):
+        hidden = hidden.expand(len(query), -1, -1, -1)
+        return flex_attention(query, key, value, lambda score, b, h, i, j: score + hidden[b, 0, i, j], scale=scale)
 
 
 class Encoder(torch.nn.Module):
@@ -219,6 +224,7 @@ CASES = {
     "own sdpa": lambda: OwnCase("sdpa"),
     "own softmax": lambda: OwnCase("softmax"),
     "own bool masks": lambda: OwnCase("bool_masks"),
+    "own flex": lambda: OwnCase("flex"),
     "torch batch first": lambda: EncoderCase(True),
     "torch batch second": lambda: EncoderCase(False),
     "llama": lambda: HuggingFaceCase("llama"),
@@ -234,6 +240,7 @@ FEW = [
     *itertools.product(["t5"], ["right", "packed"], ["one row of ten"]),
     *itertools.product(["mistral"], ["window outgrown", "holes"], ["later batch"]),
     *itertools.product(["own bool masks", "bert"], ["packed"], ["one row of ten"]),
+    *itertools.product(["own flex"], ["none", "right", "packed"], ["one row of ten"]),
 ]
 MAY_BE_REFUSED = {"holes", "left", "packed", "own bias"}
 """Where one rule a layer may not do; a mask that hides nothing but padding, or later keys, is always captured."""
@@ -255,9 +262,14 @@ def test_attention_is_the_modules_own_or_refused_by_name(tmp_path, name, kind, p
         )
     except AttnvizError as error:
         refused = str(error)
-    if refused is not None:
+    if name == "own flex":
+        assert re.search(r"^Own attends by flex_attention, which cannot be seen into\. Let it attend by", refused), (
+            refused
+        )
+    elif refused is not None:
         assert kind in MAY_BE_REFUSED, refused
         assert re.search(r"batch \d+, row \d+, masked by its input \w+: ", refused), refused
+    if refused is not None:
         assert not (tmp_path / "run").exists()
         return
     first = 0

@@ -252,8 +252,8 @@ def _require_sequences(model: TorchModel, number: int, seen: Sequence[Attended])
         said = "the inputs are of shape" if wanted is None else f"batch_axis={model.batch_axis} says {wanted} of"
         raise CaptureError(
             f"{model.info.id}: batch {number}: attention runs over {told} sequences, {said} {', '.join(map(str, shapes))}: "
-            "windows, or a batch along another axis. Accepted is one sequence for each row of the batch; say which axis that "
-            "is with batch_axis=."
+            "windows, channels that attend apart, or a batch along another axis. Accepted is one sequence for each row of the "
+            "batch: give channels as rows, or say which axis the batch is with batch_axis=."
         )
 
 
