@@ -180,7 +180,7 @@ def sampled(
         value=values,
         output=_picked(output, at_queries),
         size=_largest(values),
-        dtype=str(call.query.dtype).removeprefix("torch."),
+        dtype=named(call.computed_in),
     )
 
 

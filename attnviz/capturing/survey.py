@@ -21,6 +21,7 @@ from attnviz.capturing.contract import Call
 from attnviz.capturing.describe import described, numbered, told
 from attnviz.capturing.run import BACKENDS
 from attnviz.capturing.streams import LEARNED, Declared, Inputs, Lineage, declared_streams, named_streams, require_used
+from attnviz.capturing.unseen import no_other_kernels
 from attnviz.errors import CaptureError
 from attnviz.models.loaded import Batch
 from attnviz.models.module_sequences import Texts, require_texts, sequences_of_batch
@@ -140,7 +141,7 @@ def _seen_through(model: TorchModel) -> Iterator[None]:
             "while it is captured; a model of transformers does after model.set_attn_implementation('sdpa')."
         )
 
-    with patch.object(flex_attention, "_validate_device", refuse):
+    with patch.object(flex_attention, "_validate_device", refuse), no_other_kernels(model.info.id):
         yield
 
 

@@ -19,7 +19,7 @@ from attnviz.capturing.sums import Sums, kernel_sums
 from attnviz.errors import CaptureError
 from attnviz.models.torch_module import sequences_among
 
-__all__ = ["opened_functions", "running", "watch"]
+__all__ = ["is_attention", "opened_functions", "running", "watch"]
 
 _EXPORTED = "scaled_dot_product_attention.default"  # what it is called in the graph of torch.export
 
@@ -34,6 +34,11 @@ def watch(module: torch.nn.Module, see: See, *, own: Own = "output") -> Iterator
         _Watcher(see, stack, own, sums),
     ):
         yield
+
+
+def is_attention(func: Callable[..., Any]) -> bool:
+    """Tell whether this is torch's function of attention, or what ``torch.export`` makes of it."""
+    return func is scaled_dot_product_attention or getattr(func, "__name__", "") == _EXPORTED
 
 
 @contextmanager
@@ -72,7 +77,7 @@ class _Watcher(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = dict(kwargs or {})
-        attends = func is scaled_dot_product_attention or getattr(func, "__name__", "") == _EXPORTED
+        attends = is_attention(func)
         if attends:
             self.sums.clear()
         output = func(*args, **options)
