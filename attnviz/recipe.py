@@ -38,7 +38,13 @@ __all__ = [
 Section = TypeVar("Section")
 
 _SECRET = re.compile(r"\bhf_[A-Za-z0-9]{16,}|://[^/\s]*:[^/\s]*@")
-_LATER: dict[str, Any] = {"encoding": None, "delimiter": None, "background": "white", "classes": []}
+_LATER: dict[str, Any] = {
+    "encoding": None,
+    "delimiter": None,
+    "background": "white",
+    "classes": [],
+    "label_column": None,
+}
 """Keys of data that recipes did not always have, as they are when left out: they do not count in the fingerprint of a run."""
 
 _METHODS = ("pca", "umap", "attention")  # the maps of a recipe that names none
@@ -52,6 +58,7 @@ class DataSpec(DataOptions):
         ""  # a path, builtin:NAME, hub:NAME, or several, each with its part
     )
     classes: tuple[str, ...] = ()  # columns whose whole numbers are names of classes, and no scale
+    label_column: str | None = None  # of the given labels; None: label or labels, where they are classes of the model
     max_tokens: int | None = None  # a uniform sample of sequences with about so many tokens in all
     max_length: int | None = None  # tokens of one sequence; longer ones are cut, and counted
 

@@ -26,6 +26,7 @@ __all__ = [
     "TOKENS",
     "faithfulness_schema",
     "map_schema",
+    "predictions_schema",
     "scores_schema",
     "vectors_schema",
 ]
@@ -45,7 +46,10 @@ SEQUENCES = pa.schema(
         pa.field("first_token", pa.int64(), nullable=False),  # row of its first token in tokens.parquet
     ]
 )
-"""One row per sequence; the user's own columns follow these."""
+"""One row per sequence; the user's own columns follow these, and ``given``: their labels as names of the model's classes.
+
+``given`` is there where the model was run with a classification head that chooses one class, and the labels are known.
+"""
 
 TOKENS = pa.schema(
     [
@@ -149,6 +153,31 @@ def map_schema(dims: int) -> pa.Schema:
             pa.field("token", pa.int32(), nullable=False),
             pa.field("kind", _label, nullable=False),
             *axes,
+        ]
+    )
+
+
+def predictions_schema(problem_type: str) -> pa.Schema:
+    """Return the schema of ``predictions/shard-NNNNN.parquet``: one row per sequence, what the model's classification head says.
+
+    A head that gives one value has no classes: ``predicted`` is that value. Otherwise it is the most likely class by name,
+    and ``class_logits`` are in the order of ``manifest.model.class_names``. Probabilities are the softmax of the logits, or the
+    sigmoid of each where several classes can hold at once.
+
+    Parameters
+    ----------
+    problem_type
+        As ``types.ProblemType`` says.
+    """
+    number = pa.field("sequence_id", pa.int32(), nullable=False)
+    if problem_type == "regression":
+        return pa.schema([number, pa.field("predicted", pa.float32(), nullable=False)])
+    return pa.schema(
+        [
+            number,
+            pa.field("predicted", pa.string(), nullable=False),
+            pa.field("predicted_probability", pa.float32(), nullable=False),
+            pa.field("class_logits", pa.list_(pa.float32()), nullable=False),
         ]
     )
 

@@ -23,6 +23,7 @@ __all__ = [
     "ModelInfo",
     "ModelSpec",
     "Neighbors",
+    "ProblemType",
     "Progress",
     "Record",
     "Sequences",
@@ -34,6 +35,9 @@ __all__ = [
 FloatArray = NDArray[np.float32]
 KINDS = ("query", "key")
 """The two kinds of point, in the order in which a map stores them."""
+
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+"""What a classification head was trained for, in the words of transformers: one class of several, any of several, or a value."""
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(stage, done, total)``; the library never prints."""
@@ -195,6 +199,10 @@ class ModelInfo:
     dtype: str = "float32"
     num_parameters: int = 0
     grid: tuple[int, int] | None = None  # patch rows and columns, for images
+    problem_type: ProblemType | None = (
+        None  # what its classification head was trained for; None: it was run without one
+    )
+    class_names: tuple[str, ...] = ()  # of its classification head, in the order of its logits
 
 
 @dataclass(frozen=True, slots=True)

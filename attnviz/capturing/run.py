@@ -13,6 +13,7 @@ shard.
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,8 @@ def capture(
     dtype: str = "float32",
     names: Sequence[str] = (),
     rows: Rows = _USUAL,
-) -> torch.Tensor:
+    forward: Callable[[Batch], Any] | None = None,
+) -> Any:
     """Run ``model`` on ``batch``, call ``sink`` with each layer's vectors, and return the model's output.
 
     Parameters
@@ -73,6 +75,8 @@ def capture(
         What to call each sequence of the batch in an error.
     rows
         Which rows of attention are rebuilt from what is handed over, and what is done with how far they are off.
+    forward
+        What runs the model, and whose output is returned: its classifier, where class logits are wanted.
 
     Raises
     ------
@@ -104,7 +108,7 @@ def capture(
         sink(vectors)
 
     with BACKENDS[layers[0].seam]()(model.module, see):
-        output = model.forward(batch)
+        output = (forward or model.forward)(batch)
     if seen != len(layers):
         raise CaptureError(f"{model.info.id} ran {seen} attentions on this batch; the check had seen {len(layers)}.")
     return output

@@ -7,7 +7,7 @@ with the types it came with. Once all records are there, ``name_columns`` gives 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,9 @@ def _image(value: Any, folder: Path) -> Picture | Skip:
     return Picture(folder / value)
 
 
-def name_columns(records: Sequence[Record]) -> tuple[list[Record], tuple[str, ...]]:
+def name_columns(
+    records: Sequence[Record], reserved: Collection[str] = SEQUENCES.names
+) -> tuple[list[Record], tuple[str, ...]]:
     """Return the same records, the user's columns under names that are free in all of them, and with the source of each of several.
 
     It takes all records to do so: in JSON lines one row lacks what another has, and of two columns of like names each keeps one
@@ -113,7 +115,7 @@ def name_columns(records: Sequence[Record]) -> tuple[list[Record], tuple[str, ..
     """
     given = dict.fromkeys(name for record in records for name in record.attributes)
     several = any(record.source for record in records)
-    reserved = [*SEQUENCES.names, *(["source"] if several else [])]
+    reserved = [*reserved, *(["source"] if several else [])]
     free: dict[str, str] = {}
     for name in given:
         free[name] = free_name(name, reserved, {*given, *free.values()})

@@ -16,11 +16,11 @@ from attnviz.errors import ModelError, nearest, require
 require("torch", "capture")  # says how to install it, where the next import would only fail
 
 from attnviz.models.checkpoints import inner_folder, require_loadable
-from attnviz.models.loaded import Batch, LoadedModel, also_unread
+from attnviz.models.loaded import Batch, LoadedModel, also_unread, classifier_of, head_unread
 from attnviz.resources import resource
 from attnviz.types import ModelSpec
 
-__all__ = ["Batch", "LoadedModel", "also_unread", "load", "locate"]
+__all__ = ["Batch", "LoadedModel", "also_unread", "classifier_of", "head_unread", "load", "locate"]
 
 Library = Literal["transformers", "timm"]
 

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,13 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from attnviz.errors import AttnvizError, InputError, ModelError
-from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
+from attnviz.types import ModelInfo, ModelSpec, ProblemType, Record, TokenSequence
 
 __all__ = [
     "Batch",
+    "Classifier",
     "LoadedModel",
     "also_unread",
+    "classifier_of",
+    "classifying",
     "decoded",
+    "head_unread",
     "out_of_memory",
     "picture",
     "place_model",
@@ -95,6 +99,44 @@ def also_unread(model: LoadedModel) -> tuple[str, ...]:
     """Return what a model can read besides what it is given here: ``("images", "videos")`` for Qwen2-VL, run on text."""
     unread: tuple[str, ...] = getattr(model, "unread", ())
     return unread
+
+
+class Classifier(Protocol):
+    """A model with its classification head, in two steps: attention of a head that pools is none of the model's layers."""
+
+    problem_type: ProblemType
+    class_names: tuple[str, ...]
+
+    def run(self, batch: Batch) -> Any:
+        """Run the model as far as it is watched."""
+
+    def logits(self, ran: Any) -> torch.Tensor:
+        """Return the class logits of what ``run`` gave, ``(sequences, classes)``."""
+
+
+def classifier_of(model: LoadedModel) -> Classifier | None:
+    """Return the classifier of a model that was loaded with its classification head; None for other models."""
+    classifier: Classifier | None = getattr(model, "classifier", None)
+    return classifier
+
+
+def classifying(info: ModelInfo, classifier: Classifier | None) -> ModelInfo:
+    """Return which model this is, with what its head tells apart."""
+    if classifier is None:
+        return info
+    return replace(info, problem_type=classifier.problem_type, class_names=classifier.class_names)
+
+
+def head_unread(model: LoadedModel) -> tuple[str, ...]:
+    """Return a note on a checkpoint that has a classification head which was not run."""
+    architectures = getattr(getattr(model.module, "config", None), "architectures", None) or ()
+    heads = [name for name in architectures if _CLASSIFIES.search(name)]
+    if not heads or classifier_of(model) is not None:
+        return ()
+    return (f"{model.info.id} is a {heads[0]}; it was run without its classification head, so it has no class logits",)
+
+
+_CLASSIFIES = re.compile(r"For(Sequence|Image)Classification")
 
 
 def stream_lengths(sequences: Sequence[TokenSequence]) -> dict[str, tuple[int, ...]]:

@@ -14,6 +14,7 @@ from attnviz.errors import ModelError, nearest
 from attnviz.models.images import blank_image, image_tokens, require_image
 from attnviz.models.loaded import (
     Batch,
+    classifying,
     decoded,
     picture,
     place_model,
@@ -23,7 +24,7 @@ from attnviz.models.loaded import (
     wanted_dtype,
 )
 from attnviz.models.timm_layouts import layout_of
-from attnviz.types import ModelInfo, ModelSpec, Record, TokenSequence
+from attnviz.types import ModelInfo, ModelSpec, ProblemType, Record, TokenSequence
 
 __all__ = ["TimmModel", "load"]
 
@@ -61,7 +62,8 @@ class TimmModel:
         self.transform: Any = timm.data.create_transform(**data, is_training=False)
         self.layout = layout_of(self.module, self._batched([blank_image()]))
         self.windows: Mapping[str, NDArray[np.int32]] = self.layout.windows
-        self.info = ModelInfo(
+        self.classifier = TimmClassifier(self) if getattr(module, "num_classes", 0) > 0 else None
+        info = ModelInfo(
             id=spec.id,
             library="timm",
             architecture=type(module).__name__,
@@ -71,6 +73,7 @@ class TimmModel:
             num_parameters=sum(weight.numel() for weight in module.parameters()),
             grid=self.layout.stages[0].grid,
         )
+        self.info = classifying(info, self.classifier)
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
         """Return the patches of an image. Raises ``InputError`` for a text."""
@@ -101,3 +104,37 @@ class TimmModel:
         mode = {1: "L", 3: "RGB"}[self.channels]
         result: torch.Tensor = self.transform(Image.fromarray(image).convert(mode))
         return result
+
+
+class TimmClassifier:
+    """A timm model with its classification head; see ``Classifier``. A head that pools by attention runs unwatched."""
+
+    problem_type: ProblemType = "single_label_classification"
+
+    def __init__(self, model: TimmModel) -> None:
+        self.class_names = class_names(model.module)
+        self._model = model
+
+    def run(self, batch: Batch) -> torch.Tensor:
+        """Run the model without its head."""
+        return self._model.forward(batch)
+
+    def logits(self, ran: torch.Tensor) -> torch.Tensor:
+        """Return what the head makes of the last hidden state."""
+        module = self._model.module
+        with running(module, self._model.info.id):
+            logits: torch.Tensor = module.forward_head(ran)
+        return logits
+
+
+def class_names(module: Any) -> tuple[str, ...]:
+    """Return the names of a timm model's classes: those of its configuration, those of ImageNet, or their numbers."""
+    settings, count = module.pretrained_cfg, module.num_classes
+    labels, described = settings.get("label_names"), settings.get("label_descriptions") or {}
+    if isinstance(labels, list | tuple) and len(labels) == count:
+        return tuple(str(described.get(label, label)) for label in labels)
+    subset = timm.data.infer_imagenet_subset(module)
+    if subset is None:
+        return tuple(map(str, range(count)))
+    known = timm.data.ImageNetInfo(subset)
+    return tuple(known.index_to_description(number) for number in range(count))

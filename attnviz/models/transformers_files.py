@@ -22,7 +22,8 @@ from attnviz.types import ModelInfo, ModelSpec
 
 __all__ = ["from_pretrained", "info_of", "load_weights"]
 
-_UNUSED = re.compile(r"pooler|position_ids|\bmask_token\b")  # never part of the last hidden state
+_UNUSED = re.compile(r"position_ids|\bmask_token\b")  # never part of the last hidden state
+_POOLER = re.compile(r"pooler")  # nor this, but classification heads read it
 _WRAPPERS = ("_orig_mod.module.", "module._orig_mod.", "_orig_mod.", "module.")
 _ADVICE = "Give a hub id, a folder with config.json and model.safetensors, package:NAME/FOLDER or builtin:NAME."
 _NOUNS = {
@@ -53,7 +54,7 @@ def from_pretrained(factory: Any, spec: ModelSpec, place: str, **more: Any) -> A
             raise ModelError(_explain(factory.__name__, spec, place, error)) from error
     if is_model and "key_mapping" not in more and (prefix := _wrapper(loaded[1])) is not None:
         return from_pretrained(factory, spec, place, **more | {"key_mapping": {rf"^{re.escape(prefix)}": ""}})
-    return _complete(spec, *loaded) if is_model else loaded
+    return _complete(spec, *loaded, with_head=factory is not transformers.AutoModel) if is_model else loaded
 
 
 def _wrapper(report: Any) -> str | None:
@@ -144,9 +145,11 @@ def _require_installed(package: str, option: str) -> None:
         )
 
 
-def _complete(spec: ModelSpec, module: Any, report: Any) -> Any:
+def _complete(spec: ModelSpec, module: Any, report: Any, *, with_head: bool) -> Any:
     """Return a loaded model if the checkpoint held all that it needs."""
     missing = sorted(name for name in report["missing_keys"] if not _UNUSED.search(name))
+    if not with_head:
+        missing = [name for name in missing if not _POOLER.search(name)]
     if missing:
         raise ModelError(
             f"The checkpoint {spec.id!r} lacks {len(missing)} of the weights of {type(module).__name__}, such as {missing[0]}: "

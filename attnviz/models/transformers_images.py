@@ -1,4 +1,4 @@
-"""Vision models of transformers: ``AutoModel`` with its image processor.
+"""Vision models of transformers: ``AutoModel``, or the model with its classification head, and its image processor.
 
 A processor may resize every image alike, or keep its proportions and hand over patches of its own making (SigLIP 2): the first
 gives all images one grid, the second each its own.
@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
 from attnviz.errors import InputError, ModelError
+from attnviz.models.classifying import HeadClassifier, load_model
 from attnviz.models.images import Layout, Stage, blank_image, image_tokens, require_image
-from attnviz.models.loaded import Batch, decoded, picture, place_model, running, stream_lengths
-from attnviz.models.transformers_files import from_pretrained, info_of, load_weights
+from attnviz.models.loaded import Batch, classifying, decoded, picture, place_model, running, stream_lengths
+from attnviz.models.transformers_files import from_pretrained, info_of
 from attnviz.models.transformers_inputs import PIXELS, require_readable
 from attnviz.models.transformers_layouts import REFUSED, layout_of, refuse
 from attnviz.types import ModelSpec, Record, TokenSequence
 
 __all__ = ["ImageModel", "PatchesModel", "image_model", "load", "reads_images"]
+
+_RESIZES = "interpolate_pos_encoding"
 
 
 def reads_images(spec: ModelSpec, place: str) -> bool:
@@ -48,13 +51,15 @@ def load(spec: ModelSpec, place: str) -> "ImageModel":
     refuse(config.model_type)
     require_readable(config, spec, PIXELS)
     processor = from_pretrained(transformers.AutoImageProcessor, spec, place)
-    return image_model(load_weights(transformers.AutoModel, spec, place), processor, spec)
+    inputs = PIXELS | {_RESIZES}
+    module, classifier = load_model(transformers.AutoModelForImageClassification, config, spec, place, inputs)
+    return image_model(module, processor, spec, classifier)
 
 
-def image_model(module: Any, processor: Any, spec: ModelSpec) -> "ImageModel":
+def image_model(module: Any, processor: Any, spec: ModelSpec, classifier: HeadClassifier | None = None) -> "ImageModel":
     """Return a module with its processor, as one that reads images."""
     patches = "spatial_shapes" in getattr(processor, "model_input_names", ())
-    return (PatchesModel if patches else ImageModel)(module, processor, spec)
+    return (PatchesModel if patches else ImageModel)(module, processor, spec, classifier)
 
 
 class ImageModel:
@@ -62,14 +67,17 @@ class ImageModel:
 
     max_length: int | None = None
 
-    def __init__(self, module: Any, processor: Any, spec: ModelSpec) -> None:
+    def __init__(self, module: Any, processor: Any, spec: ModelSpec, classifier: HeadClassifier | None = None) -> None:
         self.module: Any = place_model(module, spec)
         self.processor = processor
+        self.classifier = classifier
         if module.config.model_type == "vit_mae":
             module.config.mask_ratio = 0.0  # outside its training it sees the whole image
         self.layout = self._layout()
         self.windows: Mapping[str, NDArray[np.int32]] = self.layout.windows
-        self.info = info_of(module, spec, "image", stages[0].grid if (stages := self.layout.stages) else None)
+        grid = stages[0].grid if (stages := self.layout.stages) else None
+        whole = module if classifier is None else classifier.module
+        self.info = classifying(info_of(whole, spec, "image", grid), classifier)
 
     def encode(self, record: Record, max_length: int | None = None) -> TokenSequence:
         """Return the patches of an image. Raises ``InputError`` for a text."""
@@ -101,8 +109,8 @@ class ImageModel:
             patch = self.module.config.patch_size
             patches = (pixels.shape[-2] // patch) * (pixels.shape[-1] // patch)
             inputs["noise"] = torch.arange(patches, device=pixels.device).expand(len(pixels), -1)
-        if "interpolate_pos_encoding" in signature(self.module.forward).parameters and self._resized(pixels):
-            inputs["interpolate_pos_encoding"] = True
+        if _RESIZES in signature(self.module.forward).parameters and self._resized(pixels):
+            inputs[_RESIZES] = True
         return inputs
 
     def _require_size(self, record: Record, pixels: torch.Tensor) -> None:

@@ -1,6 +1,7 @@
 """Language models of transformers that read one stream of tokens: ``AutoModel`` with its tokenizer.
 
 With ``generate``, a decoder is loaded with its language-model head, and every sequence goes on with what the model writes.
+Otherwise a checkpoint that was trained to classify is loaded with its classification head.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from attnviz.errors import ModelError
 from attnviz.models import generating
 from attnviz.models.checkpoints import tokens_of_sentences
-from attnviz.models.loaded import Batch, place_model, running, stream_lengths
+from attnviz.models.classifying import HeadClassifier, load_model
+from attnviz.models.loaded import Batch, classifying, place_model, running, stream_lengths
 from attnviz.models.reading_tokens import TokenReader
 from attnviz.models.tokenizing import (
     Tokens,
@@ -52,7 +54,10 @@ def load(spec: ModelSpec, place: str, *, generate: int = 0) -> "TextModel":
     if (most := tokens_of_sentences(place)) is not None:
         tokenizer.model_max_length = min(most, tokenizer.model_max_length)
     if not generate:
-        return TextModel(load_weights(transformers.AutoModel, spec, place), tokenizer, spec)
+        factory = transformers.AutoModelForSequenceClassification
+        inputs = {"input_ids", "attention_mask", *_segments(tokenizer)}
+        module, classifier = load_model(factory, config, spec, place, inputs)
+        return TextModel(module, tokenizer, spec, classifier=classifier)
     if type(config) not in transformers.AutoModelForCausalLM._model_mapping and not hasattr(config, "auto_map"):
         raise ModelError(generating.refusal(spec.id, f"{config.model_type} models have no language-model head"))
     head = load_weights(transformers.AutoModelForCausalLM, spec, place)
@@ -72,21 +77,34 @@ class TextModel:
         The model with its language-model head, of which ``module`` is a part; needed where ``generate`` is more than 0.
     generate
         How many tokens the model writes after each text, greedily.
+    classifier
+        The model with its classification head, of which ``module`` is a part.
     """
 
     windows: Mapping[str, NDArray[np.int32]] = MappingProxyType({})
 
-    def __init__(self, module: Any, tokenizer: Any, spec: ModelSpec, *, head: Any = None, generate: int = 0) -> None:
+    def __init__(
+        self,
+        module: Any,
+        tokenizer: Any,
+        spec: ModelSpec,
+        *,
+        head: Any = None,
+        generate: int = 0,
+        classifier: HeadClassifier | None = None,
+    ) -> None:
         self.tokenizer = prepared(tokenizer, module, spec.id)
         self.reader = TokenReader(self.tokenizer)
         self.head = None if head is None else place_model(head, spec)
         self.module: Any = place_model(module, spec)
         self.generate = generate
+        self.classifier = classifier
         self.unread = also_reads(module.config)
         self._rows = table_rows(module)
         held = tokens_held(self.module, self.tokenizer, spec.id)
         self.max_length = tokens_at_most(module.config.get_text_config(), tokenizer, held)
-        self.info = info_of(module, spec, "text")
+        whole = module if classifier is None else classifier.module
+        self.info = classifying(info_of(whole, spec, "text"), classifier)
         if generate:
             generating.require_decoder(self.head, spec.id)
         self._room = generating.room(generate, self.max_length, spec.id)
@@ -105,8 +123,8 @@ class TextModel:
         texts = [sequence.input_ids for sequence in sequences]
         ids, mask = padded(texts, width, self.tokenizer.pad_token_id, device)
         inputs = {"input_ids": ids, "attention_mask": mask}
-        if "token_type_ids" in self.tokenizer.model_input_names:
-            inputs["token_type_ids"], _ = padded([sequence.segment for sequence in sequences], width, 0, device)
+        for name in _segments(self.tokenizer):
+            inputs[name], _ = padded([sequence.segment for sequence in sequences], width, 0, device)
         return Batch(inputs, stream_lengths(sequences))
 
     def forward(self, batch: Batch) -> torch.Tensor:
@@ -141,3 +159,8 @@ class TextModel:
     @property
     def _caches(self) -> bool:
         return getattr(self.module.config.get_text_config(), "use_cache", None) is not None
+
+
+def _segments(tokenizer: Any) -> tuple[str, ...]:
+    """Return what the model calls the segment of a token, if its tokenizer says that it has any."""
+    return ("token_type_ids",) if "token_type_ids" in tokenizer.model_input_names else ()

@@ -21,8 +21,10 @@ from attnviz import schema
 from attnviz.capturing import LONG
 from attnviz.errors import CaptureError, InputError, nearest, require
 from attnviz.inputs import DataOptions, Skip, draw, name_columns, nothing_usable
-from attnviz.models import LoadedModel, also_unread
+from attnviz.models import LoadedModel, also_unread, head_unread
+from attnviz.pipeline.given_labels import given_labels
 from attnviz.recipe import Recipe
+from attnviz.store.predictions import GIVEN, predicted_names
 from attnviz.types import LayerInfo, Progress, Record, TokenSequence
 
 __all__ = [
@@ -50,6 +52,7 @@ class Prepared:
     rows: int = 0  # of the data: those used, those skipped, and those not drawn; 0: not known
     examples: Mapping[str, str] = field(default_factory=dict)  # reason: the first row of it, in words
     notes: tuple[str, ...] = ()  # what was assumed of the data, and done to it
+    given: pa.Array | None = None  # the user's labels as names of the model's classes
 
     @property
     def first_tokens(self) -> NDArray[np.int64]:
@@ -105,7 +108,10 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
     sequences = drawn.collect(use, lambda: held.room(drawn.rows))
     if not sequences:
         raise InputError(f"{nothing_usable(drawn)} Check the column, the model and the limits.")
-    records, renamed = name_columns([sequence.record for sequence in sequences])
+    found = [sequence.record for sequence in sequences]
+    given, unfit = given_labels(found, model.info, recipe.data.label_column)
+    ours = [*schema.SEQUENCES.names, *predicted_names(model.info), *([] if given is None else [GIVEN])]
+    records, renamed = name_columns(found, ours)
     _require_columns(recipe.data.classes, records)
     return Prepared(
         tuple(replace(sequence, record=record) for sequence, record in zip(sequences, records, strict=True)),
@@ -113,7 +119,8 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
         shortened=sum(sequence.truncated for sequence in sequences),
         rows=drawn.rows,
         examples=dict(drawn.examples),
-        notes=(*drawn.notes(), *renamed, *unread, *_notes(sequences)),
+        notes=(*drawn.notes(), *renamed, *unread, *head_unread(model), *unfit, *_notes(sequences)),
+        given=given,
     )
 
 

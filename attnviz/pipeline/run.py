@@ -36,6 +36,7 @@ from attnviz.pipeline.vectors import capture_shards
 from attnviz.recipe import Recipe, load_recipe, to_toml
 from attnviz.store import Manifest, RunDirectory, layout, write
 from attnviz.store.manifest import to_json
+from attnviz.store.predictions import GIVEN
 from attnviz.store.replacing import recover, replacing, require_replaceable
 from attnviz.store.terms import write_terms
 from attnviz.types import LayerInfo, Progress
@@ -142,6 +143,7 @@ def write_run(
         if not (out / layout.RECIPE_FILE).is_file():
             write.write_text(out / layout.RECIPE_FILE, to_toml(recipe))
         own, as_text = attribute_columns([sequence.record for sequence in prepared.sequences])
+        own |= {} if prepared.given is None else {GIVEN: prepared.given}
         _write_tables(out, prepared, model, own)
         shards = capture_shards(out, model, prepared, layers=layers, kept=kept, spec=recipe.capture, progress=progress)
     manifest = Manifest(

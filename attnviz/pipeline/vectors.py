@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from attnviz.capturing import Sink, capture
 from attnviz.errors import CaptureError
-from attnviz.models import LoadedModel
+from attnviz.models import LoadedModel, classifier_of
 from attnviz.models.loaded import out_of_memory
 from attnviz.pipeline.prepare import Prepared
 from attnviz.recipe import CaptureSpec
 from attnviz.store import Points, layout, write
-from attnviz.types import LayerInfo, LayerVectors, Progress
+from attnviz.store.predictions import prediction_table
+from attnviz.types import FloatArray, LayerInfo, LayerVectors, Progress
 
 __all__ = ["Shard", "batches", "capture_shards", "rows_of"]
 
@@ -34,7 +35,7 @@ def capture_shards(
     spec: CaptureSpec,
     progress: Progress,
 ) -> tuple[int, ...]:
-    """Write what is missing of ``vectors/`` and return the first token of each shard.
+    """Write what is missing of ``vectors/`` and ``predictions/``, and return the first token of each shard.
 
     Parameters
     ----------
@@ -47,13 +48,16 @@ def capture_shards(
     for number, sequences in enumerate(shards):
         first, last = int(bounds[sequences.start]), int(bounds[sequences.stop])
         files = {info.layer: layout.shard_file(path, info.layer, number) for info in kept}
-        if not all(file.is_file() for file in files.values()):
+        predictions = [] if classifier_of(model) is None else [layout.predictions_file(path, number)]
+        if not all(file.is_file() for file in [*files.values(), *predictions]):
             shard.clear()
             for batch in batches(prepared, sequences, spec.batch_tokens):
                 for part in _run(model, prepared, batch, layers, shard, files, spec.dtype):
                     progress("capture", first + part, int(bounds[-1]))
             for info in kept:
                 write.write_vectors(files[info.layer], shard.heads(info), shard.points(info), spec.dtype)
+            for file in predictions:
+                write.write_table(file, prediction_table(model.info, shard.logits))
         progress("capture", last, int(bounds[-1]))
     return tuple(int(bounds[sequences.start]) for sequences in shards)
 
@@ -72,7 +76,11 @@ def _run(
     try:
         inputs = model.collate([prepared.sequences[i] for i in batch])
         names = [prepared.sequences[i].record.reference for i in batch]
-        capture(model, inputs, layers, sink, only=only, dtype=dtype, names=names)
+        classifier = classifier_of(model)
+        forward = None if classifier is None else classifier.run
+        ran = capture(model, inputs, layers, sink, only=only, dtype=dtype, names=names, forward=forward)
+        if classifier is not None:
+            shard.logits |= zip(batch, classifier.logits(ran).float().cpu().numpy(), strict=True)
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
@@ -141,6 +149,7 @@ class Shard:
     """
 
     def __init__(self, layers: Sequence[LayerInfo], tokens: int, dtype: str) -> None:
+        self.logits: dict[int, FloatArray] = {}  # of each sequence, where the model has a classification head
         self._streams = {name: _Stream(tokens) for info in layers for name in (info.query_stream, info.key_stream)}
         self._streams_of = {info.layer: {"query": info.query_stream, "key": info.key_stream} for info in layers}
         self._columns = {
@@ -160,6 +169,7 @@ class Shard:
 
     def clear(self) -> None:
         """Forget the last shard."""
+        self.logits = {}
         for stream in self._streams.values():
             stream.filled, stream.batch = 0, slice(0)
 

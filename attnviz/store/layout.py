@@ -17,6 +17,7 @@ __all__ = [
     "faithfulness_file",
     "map_dir",
     "map_file",
+    "predictions_file",
     "scores_file",
     "shard_file",
     "terms_file",
@@ -32,7 +33,7 @@ MAP_FILE = "_map.json"  # readers of Parquet folders pass over names with an und
 PARTIAL = ".partial"
 STAGE = ".attnviz"  # ends the name of the hidden folder in which a run is made that is to replace another
 TOP_LEVEL = {MANIFEST_FILE, RECIPE_FILE, SEQUENCES_FILE, TOKENS_FILE, HEADS_FILE} | {
-    *("media", "vectors", "terms", "maps", "scores", "faithfulness"),
+    *("media", "vectors", "predictions", "terms", "maps", "scores", "faithfulness"),
 }
 """What a run's folder may hold. Anything else is the user's, and no run that holds it is ever removed."""
 
@@ -40,6 +41,11 @@ TOP_LEVEL = {MANIFEST_FILE, RECIPE_FILE, SEQUENCES_FILE, TOKENS_FILE, HEADS_FILE
 def shard_file(run: Path, layer: int, shard: int) -> Path:
     """Return the file that holds the vectors of one layer and one shard of tokens."""
     return run / "vectors" / f"layer={layer}" / f"shard-{shard:05d}.parquet"
+
+
+def predictions_file(run: Path, shard: int) -> Path:
+    """Return the file of what the model's classification head says of the sequences of one shard; most models have no head."""
+    return run / "predictions" / f"shard-{shard:05d}.parquet"
 
 
 def terms_file(run: Path, layer: int) -> Path:

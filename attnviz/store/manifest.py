@@ -90,6 +90,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         model = dict(given["model"])
         model["grid"] = tuple(model["grid"]) if model.get("grid") else None
+        model["class_names"] = tuple(model.get("class_names", ()))
         given |= {
             "model": ModelInfo(**model),
             "layers": tuple(LayerInfo(**layer) for layer in given["layers"]),

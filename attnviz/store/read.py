@@ -23,6 +23,7 @@ from attnviz.store.edition import Edition, stamp_of
 from attnviz.store.manifest import Manifest, MapInfo, read_manifest, read_map_info
 from attnviz.store.older import lacking, with_token_texts
 from attnviz.store.points import Points, sequences_of
+from attnviz.store.predictions import predicted_columns, with_predictions
 from attnviz.store.replacing import recover
 from attnviz.store.terms import read_terms
 from attnviz.types import KINDS, Attention, FloatArray, LayerInfo, Sequences
@@ -118,7 +119,7 @@ class RunDirectory:
 
     @cached_property
     def sequences(self) -> pd.DataFrame:
-        """One row per sequence, indexed by sequence_id; the user's own columns are ``manifest.attributes``.
+        """One row per sequence, indexed by sequence_id: ours, the user's own (``manifest.attributes``), then predictions.
 
         Whole numbers with gaps are of pandas' nullable types, nested values of those of Arrow: nothing is rounded.
         """
@@ -126,9 +127,10 @@ class RunDirectory:
 
     @cached_property
     def columns(self) -> dict[str, Column]:
-        """The user's own columns by name, as they are stored."""
+        """The user's own columns by name, as they are stored, and what the model predicts."""
         with self._edition.reading(self.path / layout.SEQUENCES_FILE):
-            return {name: Column(name, self._stored[name]) for name in self.manifest.attributes}
+            names = *self.manifest.attributes, *predicted_columns(self.manifest.model)
+            return {name: Column(name, self._stored[name]) for name in names}
 
     @cached_property
     def tokens(self) -> pd.DataFrame:
@@ -338,7 +340,7 @@ class RunDirectory:
     def _stored(self) -> pa.Table:
         path = self.path / layout.SEQUENCES_FILE
         with self._edition.reading(path):
-            return pq.read_table(path, partitioning=None)
+            return with_predictions(pq.read_table(path, partitioning=None), self.manifest, self.path, self._edition)
 
     def _table(self, name: str) -> pd.DataFrame:
         path = self.path / name
