@@ -132,6 +132,12 @@ class Run(RunDirectory):
 
         return head_changes(self, other)
 
+    def class_probabilities(self) -> "pd.DataFrame":
+        """Return the probability of every class for every sequence; no columns for a model without classes."""
+        from attnviz.views import class_probabilities
+
+        return class_probabilities(self)
+
     def explore(self) -> "Explorer":
         """Return the explorer of this run; a notebook shows it in its cell, without the network. Needs the extra ``dashboard``.
 

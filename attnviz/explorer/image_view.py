@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from attnviz.errors import DatasetError
 from attnviz.explorer import markup
+from attnviz.explorer.class_list import class_line
 from attnviz.explorer.controls import Press, box, button, field, foldable, segments
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.image_grid import ImageGrid, images_of, label_column
@@ -15,7 +16,7 @@ from attnviz.explorer.image_one import OneImage
 from attnviz.explorer.state import State
 from attnviz.explorer.style import sheet
 from attnviz.explorer.view import View
-from attnviz.views import layer_name, show_text
+from attnviz.views import layer_name, prediction_phrase, read_prediction, show_text
 
 __all__ = ["ImageView"]
 
@@ -65,10 +66,13 @@ class ImageView(View):
         title = f"{layer_name(run.layers[state.layer])} · Head {state.head}"
         if state.image_form == "grid" or state.sequence >= run.num_sequences:
             return title, ""
+        found = read_prediction(run, state.sequence)
+        label = "" if found is None else f", {prediction_phrase(found)}"
         name = label_column(run)
-        value = None if name is None else run.columns[name].texts[state.sequence].as_py()
-        label = "" if value is None else f", {name} {value}"
-        return title, show_text(f"Image of sequence {state.sequence}{label}", longest=80)
+        if name in run.manifest.attributes and (found is None or found.given is None):
+            value = run.columns[name].texts[state.sequence].as_py()
+            label = ("" if value is None else f", {name} {show_text(value, longest=60)}") + label
+        return title, f"Image of sequence {state.sequence}{label}"
 
     def summary(self) -> str:
         """Return one sentence that says what the canvas shows."""
@@ -130,7 +134,8 @@ class ImageView(View):
         sentence = self._draw(images)
         self._note.param.update(object=markup.note(sentence) if sentence else "", visible=bool(sentence))
         self._pane.visible = not sentence
-        self._said.object = markup.line("" if sentence else self._canvas.said)
+        classes = class_line(state.directory, state.sequence) if state.image_form == "one" else ""
+        self._said.object = markup.line("" if sentence else f"{self._canvas.said} {classes}".rstrip())
         self._page.object = (
             "" if sentence else f"Page {min(state.image_page, self._grid.pages - 1) + 1} of {self._grid.pages}"
         )

@@ -11,6 +11,7 @@ from bokeh.plotting import figure
 
 from attnviz.errors import DatasetError
 from attnviz.explorer import markup
+from attnviz.explorer.class_list import class_list, class_sentence
 from attnviz.explorer.follow import attempt, follow
 from attnviz.explorer.ranges import as_ranges
 from attnviz.explorer.sequence_controls import Controls, hidden_of
@@ -63,6 +64,7 @@ class SentenceView(View):
         self._pane = pn.pane.Bokeh(margin=0, css_classes=["canvas-free"])
         self._note = pn.pane.HTML("", css_classes=["card"], stylesheets=sheet(), visible=False)
         self._numbers = pn.pane.HTML("", css_classes=["card"], stylesheets=sheet())
+        self._classes = pn.pane.HTML("", css_classes=["card"], stylesheets=sheet(), visible=False)
         self._controls = Controls(state)
         self._shown: Shown | None = None
         self._part: MatrixPart | None = None  # of matrices
@@ -74,7 +76,7 @@ class SentenceView(View):
         self._pair: Pair = (None, None)
         self._seen: tuple[int | None, ...] = ()  # what the pointer was last on
         scroll = _box("sentence-scroll", self._note, self._pane)
-        side = _box("sentence-side", self._controls.beside, self._numbers)
+        side = _box("sentence-side", self._controls.beside, self._classes, self._numbers)
         self._box = _box("sentence", self._controls.above, _box("sentence-body", scroll, side))
         follow(state, REDRAWS, act=self._redraw)
         follow(state, ["token", "kind"], act=self._follow_token)
@@ -96,7 +98,8 @@ class SentenceView(View):
         name = layer_name(state.directory.layers[state.layer])
         if state.sentence_scope == "mean":
             return f"{name} · Mean", f"The mean weight from position to position over all sequences. {self._reading()}"
-        return f"{name} · Sequence {state.sequence}", self._reading()
+        said = class_sentence(state.directory, state.sequence)
+        return f"{name} · Sequence {state.sequence}", f"{said} {self._reading()}".lstrip()
 
     def _reading(self) -> str:
         """Return how to read the figure, and which heads it joins."""
@@ -140,6 +143,7 @@ class SentenceView(View):
         if self.state.view != "sentence":
             return
         self._controls.update()
+        self._classify()
         try:
             self._shown = read_mean(self.state) if self._mean else read_sequence(self.state)
         except DatasetError as error:
@@ -153,6 +157,11 @@ class SentenceView(View):
         self._note.visible = False
         self._mark_token()
         self._draw()
+
+    def _classify(self) -> None:
+        """List the classes of the sequence, where the model tells them."""
+        shown = "" if self._mean else class_list(self.state.directory, self.state.sequence)
+        self._classes.param.update(object=shown, visible=bool(shown))
 
     def _empty(self, sentence: str) -> None:
         self._shown = None

@@ -80,7 +80,9 @@ class HeadClassifier:
         self.module: Any = place_model(module, spec)
         self.problem_type = problem
         names = module.config.id2label or {}
-        self.class_names = tuple(str(names.get(number, f"LABEL_{number}")) for number in range(module.config.num_labels))
+        self.class_names = tuple(
+            str(names.get(number, f"LABEL_{number}")) for number in range(module.config.num_labels)
+        )
         self._name = spec.id
         self._parameters = signature(module.forward).parameters
         self._rows = table_rows(module.base_model)

@@ -6,6 +6,7 @@ arrays or a small frame. Text is returned as it came from the user's data; whoev
 
 from attnviz.views.aggregate import POSITIONS, PositionMean, mean_by_position
 from attnviz.views.changes import head_changes, what_differs
+from attnviz.views.classes import Prediction, class_probabilities, prediction_phrase, read_prediction
 from attnviz.views.coloring import KEPT, Category, Coloring, as_classes, color_points, colorings
 from attnviz.views.describe import (
     describe_absence,
@@ -74,6 +75,7 @@ __all__ = [
     "HeadsOfSequence",
     "PairNumbers",
     "PositionMean",
+    "Prediction",
     "Tile",
     "Trait",
     "Vocabulary",
@@ -81,6 +83,7 @@ __all__ = [
     "arrange",
     "as_classes",
     "chosen_links",
+    "class_probabilities",
     "color_points",
     "colorings",
     "count_kinds",
@@ -113,11 +116,13 @@ __all__ = [
     "patch_grids",
     "patch_name",
     "patch_weights",
+    "prediction_phrase",
     "prepare_wall",
     "present_points",
     "read_exchange",
     "read_heads",
     "read_number",
+    "read_prediction",
     "read_traits",
     "read_vocabulary",
     "score_phrases",
