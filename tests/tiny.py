@@ -45,6 +45,9 @@ TEXT_CONFIGS = {
     "modernbert": lambda: transformers.ModernBertConfig(
         **_sizes(local_attention=6, cls_token_id=2, sep_token_id=3, bos_token_id=2, eos_token_id=3)
     ),
+    "distilbert": lambda: transformers.DistilBertConfig(
+        vocab_size=40, dim=32, n_layers=2, n_heads=4, hidden_dim=48, max_position_embeddings=64, pad_token_id=0
+    ),
     "gpt2": lambda: transformers.GPT2Config(
         n_embd=32, n_head=4, n_layer=2, vocab_size=40, n_positions=64, bos_token_id=2, eos_token_id=3
     ),
@@ -131,4 +134,35 @@ def save_timm_model(folder: Path) -> Path:
         "pretrained_cfg": {"input_size": [3, 16, 16], "crop_pct": 1.0, "num_classes": 3},
     }
     (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def classifier(config: transformers.PreTrainedConfig, factory: type, names: tuple[str, ...]) -> torch.nn.Module:
+    """A model with its classification head, drawn so that it finds several classes; one name stands for a value."""
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}
+    made = module(config, factory)
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.mul_(2)
+    return made
+
+
+def save_text_classifier(folder: Path, family: str, names: tuple[str, ...], **more: object) -> Path:
+    """Write a folder of a model that classifies texts, as ``save_pretrained`` does."""
+    config = (TEXT_CONFIGS | SEQ2SEQ_CONFIGS)[family]()
+    for name, value in more.items():
+        setattr(config, name, value)
+    classifier(config, transformers.AutoModelForSequenceClassification, names).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def save_image_classifier(folder: Path, names: tuple[str, ...]) -> Path:
+    """Write a folder of a model that classifies images."""
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, image_size=16, patch_size=4
+    )
+    classifier(config, transformers.AutoModelForImageClassification, names).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(folder)
     return folder
