@@ -57,6 +57,7 @@ WORDS = (
         "attention map",
         "Places a query near the keys with the largest q·k. UMAP, t-SNE and PCA place like vectors together.",
     ),
+    ("predicted, given", "The class that the model's classification head finds most likely, and your own label."),
     ("trustworthiness", "How many neighbours on the map are neighbours in the head too: 1 is all of them."),
     ("attention recall", "Share of a query's ten largest q·k whose keys are among its fifty nearest on the map."),
     ("attention top1", "How often the most attended key of a sequence is the nearest of that sequence on the map."),
