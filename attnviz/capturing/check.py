@@ -219,7 +219,8 @@ def _outputs(
         if not _apart(model.forward(batch), model.forward(batch)) <= 1e-6:
             raise CaptureError(
                 f"{model.info.id} gives another output each time that it runs, in evaluation mode too: it draws random numbers, as "
-                "dropout that is always on does, or goes on from the pass before, as with a cache. Turn that off while it is captured."
+                "dropout that is always on does, or goes on from the pass before, as with a cache. Turn that off while it is "
+                "captured."
             )
         raise CaptureError(f"Capturing changes the output of {model.info.id} by {changed:.1e}: it cannot be trusted.")
     return list(found.values())
