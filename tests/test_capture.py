@@ -142,7 +142,8 @@ def test_a_dropped_mask_is_refused(monkeypatch):
 
     model = tiny.text_model("bert")
     sequences = text_sequences(model)
-    layers = capture.inspect(model, sequences)  # registers our functions
+    layers = capture.inspect(model, sequences)
+    capture.check(model, sequences, layers)  # registers our functions
     monkeypatch.setitem(ALL_MASK_ATTENTION_FUNCTIONS, "attnviz_sdpa", lambda **_: None)
     assert "attnviz_sdpa" in AttentionMaskInterface()
     with pytest.raises(CaptureError, match="changes the output"):

@@ -56,7 +56,7 @@ def test_logits_that_the_running_model_rounds_too_far_ask_for_another_model():
     with torch.no_grad():
         for name, part in model.module.named_modules():
             if name.endswith(".query"):
-                part.weight.mul_(300)
+                part.weight.mul_(3000)
     with pytest.raises(CaptureError, match=r"computes in float16.*Set model\.dtype = 'float32'\.$"):
         checked(model, "float32")
 

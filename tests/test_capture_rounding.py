@@ -21,14 +21,16 @@ SEEDS = range(30)
 TEXTS = ["the cat sat on the mat and the dog ran " * count for count in (1, 2, 3)]
 
 
-def sharp(seed):
+def sharp(seed, dtype=torch.float32):
     """Return a Llama whose attention is as sharp as that of a trained one: logits go to about 30."""
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
         vocab_size=40, hidden_size=64, num_hidden_layers=5, num_attention_heads=8, num_key_value_heads=4,
         intermediate_size=96, max_position_embeddings=256, initializer_range=0.2,
     )  # fmt: skip
-    return TextModel(transformers.AutoModel.from_config(config).eval(), tiny.tokenizer(), ModelSpec("tiny/llama"))
+    return TextModel(
+        transformers.AutoModel.from_config(config).eval().to(dtype), tiny.tokenizer(), ModelSpec("tiny/llama")
+    )
 
 
 def test_sharp_attention_is_accepted_and_a_fault_of_a_thousandth_is_not():
@@ -46,6 +48,23 @@ def test_sharp_attention_is_accepted_and_a_fault_of_a_thousandth_is_not():
         assert faulty[2].exact < 2e-2  # a small one
     assert (accepted, refused) == (len(SEEDS), len(SEEDS))
     assert largest < 5e-6
+
+
+def test_what_half_precision_writes_of_logits_is_rounding_and_a_wrong_mask_is_not():
+    """Eager attention writes its logits in bfloat16; at 30 they are off by up to 0.1, and weights by more than 3e-2."""
+    largest = 0.0
+    for seed in range(6):
+        model = sharp(seed, torch.bfloat16)
+        for part in model.module.layers:
+            part.self_attn.q_proj.weight.data *= 4
+        sequences = [model.encode(Record(str(number), text=text)) for number, text in enumerate(TEXTS)]
+        layers = inspect(model, sequences)
+        found = check(model, sequences, layers)
+        assert all(one.ok for one in found)
+        largest = max(largest, *(one.exact for one in found))
+        wrong = (*layers[:2], replace(layers[2], window=4), *layers[3:])
+        assert not check(model, sequences, wrong)[2].ok
+    assert largest > 3e-2
 
 
 def with_large_keys(seed, bias):
