@@ -1,11 +1,13 @@
 """The log-sum-exp that torch's kernel tells is the one that blocks of logits give, in every kind of attention."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from attnviz.capturing import capture, inspect, survey
-from attnviz.capturing.sums import Sums
+from attnviz.capturing import capture, inspect, survey, torch_sdpa, transformers
+from attnviz.capturing.sums import sums_of, with_sums
 from attnviz.models.families import families, quietly
 from attnviz.models.torch_module import TorchModel
 from attnviz.pipeline.checking import sample_sequences
@@ -15,16 +17,10 @@ from tests import tiny
 
 def captured(model, batch, layers):
     """Return the sums of every layer, and how many the kernel told."""
-    told, of = [], Sums.of
-
-    def noted(self, query):
-        found = of(self, query)
-        told.append(found is not None)
-        return found
-
-    seen = []
+    told, seen = [], []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sums, "of", noted)
+        for seam in (torch_sdpa, transformers):
+            patch.setattr(seam, "sums_of", lambda query, sums: told.append(sums is not None) or sums_of(query, sums))
         capture(model, batch, layers, seen.append)
     return [vectors.logsumexp for vectors in seen], sum(told)
 
@@ -33,7 +29,8 @@ def computed(model, batch, layers):
     """Return the sums of every layer from blocks of logits."""
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sums, "of", lambda self, query: None)
+        for seam in (torch_sdpa, transformers):
+            patch.setattr(seam, "sums_of", lambda query, sums: None)
         capture(model, batch, layers, seen.append)
     return [vectors.logsumexp for vectors in seen]
 
@@ -77,10 +74,11 @@ def test_padding_anywhere_leaves_the_sums_as_they_are(side):
 
 
 def test_several_calls_of_the_kernel_tell_nothing():
-    sums, query = Sums(), torch.zeros(2, 4, 7, 8)
-    sums.add(torch.zeros(2, 4, 7))
-    assert sums.of(query).shape == (2, 4, 7)
-    assert sums.of(query) is None
-    sums.add(torch.zeros(2, 4, 7))
-    sums.add(torch.zeros(2, 4, 7))
-    assert sums.of(query) is None
+    query = torch.randn(2, 4, 7, 8)
+    attend = partial(torch.nn.functional.scaled_dot_product_attention, query, query, query)
+    with torch.no_grad():
+        _, sums = with_sums(attend, query)
+        assert sums_of(query, sums).shape == (2, 4, 7)
+        assert sums_of(query[:1], sums) is None
+        _, sums = with_sums(lambda: [attend(), attend()], query)
+    assert sums is None

@@ -13,7 +13,7 @@ from attnviz.errors import CaptureError
 from attnviz.models import LoadedModel
 from attnviz.types import LayerInfo
 
-__all__ = ["in_float32", "is_half", "named", "require_held"]
+__all__ = ["in_float32", "is_half", "named", "not_held"]
 
 
 def named(dtype: torch.dtype) -> str:
@@ -33,22 +33,20 @@ def in_float32(model: LoadedModel) -> str:
     return "Set model.dtype = 'float32'."
 
 
-def require_held(
+def not_held(
     model: LoadedModel,
     call: Call,
     info: LayerInfo,
     name: str,
     values: torch.Tensor,
     kept: torch.dtype,
-) -> None:
-    """Make sure that ``kept`` can hold what a layer made, called ``name``. Raises ``CaptureError``, with what to do."""
+) -> CaptureError:
+    """Return what to raise where ``kept`` cannot hold what a layer made, called ``name``: it says what to do."""
     low, high = (float(extreme) for extreme in values.aminmax())
-    if -torch.finfo(kept).max <= low <= high <= torch.finfo(kept).max:  # nor is NaN within
-        return
     what = f"Layer {info.label} ({info.name}) has {name} values from {low:.3g} to {high:.3g}"
     if math.isfinite(low) and math.isfinite(high):
-        raise CaptureError(f"{what}, which {named(kept)} cannot hold. Set capture.dtype = 'float32'.")
-    raise CaptureError(f"{what}, not finite: {_why(model, call)}")
+        return CaptureError(f"{what}, which {named(kept)} cannot hold. Set capture.dtype = 'float32'.")
+    return CaptureError(f"{what}, not finite: {_why(model, call)}")
 
 
 def _why(model: LoadedModel, call: Call) -> str:

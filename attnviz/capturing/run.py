@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from attnviz.attention import bias, visible
 from attnviz.capturing.contract import Backend, Call, with_kv_heads
-from attnviz.capturing.precision import in_float32, is_half, require_held
+from attnviz.capturing.precision import in_float32, is_half, not_held
 from attnviz.capturing.rows import ROUNDED, Off, sampled
 from attnviz.capturing.windows import in_order, merged, opened
 from attnviz.errors import CaptureError
@@ -149,10 +149,13 @@ def _kept(
     columns: dict[str, torch.Tensor], call: Call, info: LayerInfo, dtype: torch.dtype, model: LoadedModel
 ) -> LayerVectors:
     """Return columns as they are stored."""
+    vectors: dict[str, torch.Tensor] = {}
     for name, values in columns.items():
-        require_held(model, call, info, name, values, dtype if name in ("query", "key") else torch.float32)
-    vectors = {name: columns[name].to(dtype) for name in ("query", "key")}
-    return LayerVectors(info.layer, **{name: values.cpu().numpy() for name, values in (columns | vectors).items()})
+        kept = dtype if name in ("query", "key") else torch.float32
+        vectors[name] = values.to(kept)
+        if not all(map(torch.isfinite, vectors[name].aminmax())):  # of what is stored, which is half as much to read
+            raise not_held(model, call, info, name, values, kept)
+    return LayerVectors(info.layer, **{name: values.cpu().numpy() for name, values in vectors.items()})
 
 
 def _require_own(model: LoadedModel, names: Sequence[str], info: LayerInfo, off: Off) -> None:

@@ -5,65 +5,48 @@ dispatched, it tells the sums at no cost. Computed once more they took 10 % of t
 22 % of a Llama's (2 shared and busy cores, 2026-11-28).
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["Sums", "kernel_sums"]
+__all__ = ["sums_of", "with_sums"]
 
 _KERNEL = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 
+Output = TypeVar("Output")
 
-class Sums:
-    """Sums of the kernel's calls since they were last asked for."""
 
+def with_sums(attend: Callable[[], Output], query: torch.Tensor) -> tuple[Output, torch.Tensor | None]:
+    """Call what attends from a query, and return what it returns.
+
+    Beside it are the sums of the kernel, None where another kernel attended or several calls did. Nothing else of a model runs in
+    the dispatch mode: each operation would cost it some 40 µs.
+    """
+    if query.device.type != "cpu":
+        return attend(), None
+    with _Kernel() as kernel:
+        output = attend()
+    return output, kernel.sums[0] if len(kernel.sums) == 1 else None
+
+
+def sums_of(query: torch.Tensor, sums: torch.Tensor | None) -> torch.Tensor | None:
+    """Return sums of queries, ``(batch, heads, queries, head_dim)``, as ``(batch, heads, queries)``; None if they are of others."""
+    if sums is None or sums.numel() != query[..., 0].numel() or sums.shape[-1] != query.shape[-2]:
+        return None
+    return sums.reshape(query.shape[:3])
+
+
+class _Kernel(TorchDispatchMode):
     def __init__(self) -> None:
-        self._found: list[torch.Tensor] = []
-
-    def add(self, sums: torch.Tensor) -> None:
-        """Keep the sums of one call."""
-        self._found.append(sums)
-
-    def clear(self) -> None:
-        """Forget earlier calls."""
-        self._found.clear()
-
-    def of(self, query: torch.Tensor) -> torch.Tensor | None:
-        """Return the sums of the one call that these queries, ``(batch, heads, queries, head_dim)``, went into, and forget them.
-
-        ``(batch, heads, queries)``; None where another kernel attended, or several calls did.
-        """
-        found = list(self._found)
-        self.clear()
-        if len(found) != 1 or found[0].numel() != query[..., 0].numel() or found[0].shape[-1] != query.shape[-2]:
-            return None
-        return found[0].reshape(query.shape[:3])
-
-
-class _Watcher(TorchDispatchMode):
-    def __init__(self, sums: Sums) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as torch has it
-        self.sums = sums
+        self.sums: list[torch.Tensor] = []
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         output = func(*args, **(kwargs or {}))
         if func is _KERNEL:
-            self.sums.add(output[1])
+            self.sums.append(output[1])
         return output
-
-
-@contextmanager
-def kernel_sums(module: torch.nn.Module, wanted: bool) -> Iterator[Sums]:
-    """Give the sums of the kernel's calls while the context is open; none of a module that is not on the CPU."""
-    sums = Sums()
-    weight = next(module.parameters(), None)
-    if not wanted or (weight is not None and weight.device.type != "cpu"):
-        yield sums
-        return
-    with _Watcher(sums):
-        yield sums

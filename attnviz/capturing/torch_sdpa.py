@@ -7,6 +7,7 @@ same call returns for the identity in place of the values.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -15,7 +16,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from attnviz.capturing.contract import Call, Own, See, added_to_logits
-from attnviz.capturing.sums import Sums, kernel_sums
+from attnviz.capturing.sums import sums_of, with_sums
 from attnviz.errors import CaptureError
 from attnviz.models.torch_module import sequences_among
 
@@ -27,12 +28,7 @@ _EXPORTED = "scaled_dot_product_attention.default"  # what it is called in the g
 @contextmanager
 def watch(module: torch.nn.Module, see: See, *, own: Own = "output") -> Iterator[None]:
     """Watch any torch model; see ``Backend``."""
-    with (
-        running(module) as stack,
-        opened_functions(),
-        kernel_sums(module, own == "output") as sums,
-        _Watcher(see, stack, own, sums),
-    ):
+    with running(module) as stack, opened_functions(), _Watcher(see, stack, own):
         yield
 
 
@@ -69,26 +65,23 @@ def running(module: torch.nn.Module) -> Iterator[list[str]]:
 
 
 class _Watcher(TorchFunctionMode):
-    def __init__(self, see: See, stack: list[str], own: Own, sums: Sums) -> None:
+    def __init__(self, see: See, stack: list[str], own: Own) -> None:
         super().__init__()
-        self.see, self.stack, self.own, self.sums = see, stack, own, sums
+        self.see, self.stack, self.own = see, stack, own
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = dict(kwargs or {})
-        attends = is_attention(func)
-        if attends:
-            self.sums.clear()
-        output = func(*args, **options)
-        if attends:
-            call = (
-                dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False))
-                | options
-            )
-            given, output_of_heads = _of_heads(self.stack[-1], call, output)
-            found = self.sums.of(given["query"])
-            self.see(replace(_call(self.stack[-1], given, output_of_heads, self.own), logsumexp=found))
+        if not is_attention(func):
+            return func(*args, **options)
+        given = (
+            dict(zip(("query", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, strict=False)) | options
+        )
+        output, sums = with_sums(partial(func, *args, **options), given["query"])
+        given, of_heads = _of_heads(self.stack[-1], given, output)
+        call = _call(self.stack[-1], given, of_heads, self.own)
+        self.see(replace(call, logsumexp=sums_of(call.query, sums)))
         return output
 
 

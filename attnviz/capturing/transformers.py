@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from attnviz.capturing.contract import Call, Own, See, Unrotated, added_to_logits
 from attnviz.capturing.rope import Rotation, rotations
-from attnviz.capturing.sums import Sums, kernel_sums
+from attnviz.capturing.sums import sums_of, with_sums
 from attnviz.errors import CaptureError
 
 __all__ = ["watch"]
@@ -35,7 +35,6 @@ class _Watching:
     see: See
     names: dict[torch.nn.Module, str]
     own: str
-    sums: Sums
     rotations: list[Rotation] = field(default_factory=list)  # since the last attention
 
 
@@ -47,19 +46,18 @@ def watch(module: Any, see: See, *, own: Own = "output") -> Iterator[None]:
     """Watch a transformers model; see ``Backend``."""
     configs = {id(child.config): child.config for child in module.modules() if hasattr(child, "config")}
     before = {key: getattr(config, "_attn_implementation", None) for key, config in configs.items()}
-    with kernel_sums(module, own == "output") as sums:
-        watching = _Watching(see, {child: name for name, child in module.named_modules()}, own, sums)
-        token = _watching.set(watching)
-        try:
-            for key, config in configs.items():
-                inner = "eager" if own == "weights" else before[key] or "eager"
-                config._attn_implementation_internal = _registered(inner)
-            with rotations(module, watching.rotations.append):
-                yield
-        finally:
-            _watching.reset(token)
-            for key, config in configs.items():
-                config._attn_implementation_internal = before[key]
+    watching = _Watching(see, {child: name for name, child in module.named_modules()}, own)
+    token = _watching.set(watching)
+    try:
+        for key, config in configs.items():
+            inner = "eager" if own == "weights" else before[key] or "eager"
+            config._attn_implementation_internal = _registered(inner)
+        with rotations(module, watching.rotations.append):
+            yield
+    finally:
+        _watching.reset(token)
+        for key, config in configs.items():
+            config._attn_implementation_internal = before[key]
 
 
 def _registered(inner: str) -> str:
@@ -75,9 +73,10 @@ def _registered(inner: str) -> str:
     ) -> Any:
         """Return what ``inner`` returns: the output, and weights where it has them."""
         delegate = ALL_ATTENTION_FUNCTIONS[inner] if inner in ALL_ATTENTION_FUNCTIONS else _own_eager(module)
-        _watching.get().sums.clear()
-        output, weights = delegate(module, query, key, value, attention_mask, **options)
-        _watching.get().see(_call(module, (query, key, value), attention_mask, options, (output, weights)))
+        attend = partial(delegate, module, query, key, value, attention_mask, **options)
+        (output, weights), sums = with_sums(attend, query)
+        call = _call(module, (query, key, value), attention_mask, options, (output, weights))
+        _watching.get().see(replace(call, logsumexp=sums_of(query, sums)))
         return output, weights
 
     AttentionInterface.register(name, attention)
@@ -114,7 +113,6 @@ def _call(module: Any, tensors: tuple[Any, Any, Any], mask: Any, options: dict[s
         added=added_to_logits(mask, options.get("position_bias"), query) if watching.own != "output" else None,
         weights=weights,
         output=output.transpose(1, 2) if output.ndim == 4 else None,
-        logsumexp=watching.sums.of(query),
         unrotated=partial(_unrotated, query, key, watching.rotations[-1]) if watching.rotations else None,
     )
     watching.rotations.clear()
