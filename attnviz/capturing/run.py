@@ -1,13 +1,13 @@
 """Capture: run a model on a batch and hand over, layer by layer, its queries and keys with padding removed.
 
-The only quantity computed here that the model did not is the log-sum-exp of each query's logits (one more ``q·k``, in blocks
-of rows, so that no n × n matrix of all heads exists): with it the weight of any single pair costs one dot product later.
+The only quantity computed here that the model did not, or did not tell (``sums``), is the log-sum-exp of each query's logits (one
+more ``q·k``, in blocks of rows, so that no n × n matrix of all heads exists): with it the weight of any single pair costs one dot
+product later.
 
-Cost (``tests/bench/capture.py``, 2 shared and busy cores, 2026-11-21): MiniLM 1.08 × the plain forward pass, a Llama of 8 × 8
-heads 1.13 ×, ViT-S/16 1.16 × (1.16 to 1.17 in three runs); toys, with little to compute, 1.3 × and 1.5 ×. The peak memory of eight
-times the sequences is 1.1 × as large, that of a text of 8,192 tokens 1.22 × the plain pass's. MiniLM took 1.28 × with the
-log-sum-exp of a whole batch at once (9 ms a layer, against 4 in blocks of 1 MB), rounding in numpy, and fresh memory for every
-shard.
+Cost (``tests/bench/capture.py``, 2 shared and busy cores, 2026-11-28, two runs): MiniLM 1.09 and 1.14 × the plain forward pass, a
+Llama of 8 × 8 heads 1.07 and 1.15 ×, ViT-S/16 1.12 and 1.15 ×, every batch checking itself (3 to 5 % of the plain pass). A text of
+8,192 tokens takes 1.01 × the plain pass's memory. MiniLM took 1.28 × with the log-sum-exp of a whole batch at once (9 ms a layer,
+against 4 in blocks of 1 MB), rounding in numpy, and fresh memory for every shard.
 """
 
 from collections.abc import Callable, Container, Sequence
