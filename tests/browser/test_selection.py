@@ -9,6 +9,14 @@ from attnviz.views import prepare_wall
 from tests.browser.conftest import HOSTILE
 
 
+def takes(shown, tool):
+    """Choose what a drag does, and wait until it does so: a busy server answers after the page has come to rest."""
+    shown.page.get_by_role("button", name=tool, exact=True).click()
+    code = """() => [...Bokeh.documents[0]._all_models.values()].find((m) => m.name === "head").toolbar.active_drag.type"""
+    shown.assert_until(lambda: shown.page.evaluate(code), lambda kind: kind.startswith(tool))
+    shown.rest()
+
+
 def drag(shown, figure, corners):
     places = [shown.at(figure, *corner) for corner in corners]
     shown.page.mouse.move(*places[0])
@@ -39,8 +47,7 @@ def within(points, x0, x1, y0, y1):
 
 def test_a_box_selects_what_lies_in_it_shift_adds_and_escape_clears(opened):
     shown, run, points = opened
-    shown.page.get_by_role("button", name="Box", exact=True).click()
-    shown.rest()
+    takes(shown, "Box")
     drag(shown, "head", [(-0.2, 0.1), (0.05, -0.15)])
     inside = within(points, -0.2, 0.05, -0.15, 0.1)
     assert 5 < inside.sum() < len(points)
@@ -63,8 +70,7 @@ def test_a_box_selects_what_lies_in_it_shift_adds_and_escape_clears(opened):
 
 def test_a_lasso_lights_its_points_on_the_wall_too(opened):
     shown, run, points = opened
-    shown.page.get_by_role("button", name="Lasso", exact=True).click()
-    shown.rest()
+    takes(shown, "Lasso")
     drag(shown, "head", [(-0.3, -0.3), (0.3, -0.3), (0.3, 0), (-0.3, 0)])
     inside = within(points, -0.3, 0.3, -0.3, 0)
     counted(shown, inside[: run.num_tokens].sum(), inside[run.num_tokens :].sum())
@@ -87,8 +93,7 @@ def test_a_second_map_lights_the_point_under_the_pointer(opened, server):
 
 def test_hostile_tokens_of_a_selection_stay_text(shown, server):
     shown.open(f"{server}?run=hostile&map=pca&view=head&layer=0&head=1&token=2").painted("dots")
-    shown.page.get_by_role("button", name="Box", exact=True).click()
-    shown.rest()
+    takes(shown, "Box")
     drag(shown, "head", [(-0.49, 0.49), (0.49, -0.49)])
     shown.assert_until(lambda: shown.text(".counted"), lambda text: "points selected" in text)
     shown.assert_until(lambda: shown.text(".table.low"), lambda text: "token" in text and "query" in text)
