@@ -133,7 +133,13 @@ class Run(RunDirectory):
         return head_changes(self, other)
 
     def class_probabilities(self) -> "pd.DataFrame":
-        """Return the probability of every class for every sequence; no columns for a model without classes."""
+        """Return the probability of every class for every sequence, ``(sequences, classes)``.
+
+        Raises
+        ------
+        DatasetError
+            If the model has no classification head, or none that chooses classes.
+        """
         from attnviz.views import class_probabilities
 
         return class_probabilities(self)

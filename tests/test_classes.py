@@ -150,7 +150,8 @@ def test_a_regression_keeps_its_value(data, tmp_path):
     np.testing.assert_allclose(run.sequences["predicted"], own_logits(folder, LINES)[:, 0], rtol=1e-5, atol=1e-5)
     assert run.sequences["predicted"].dtype == np.float32
     assert not {"predicted_probability", "class_logits", "given"} & set(run.sequences)
-    assert run.class_probabilities().shape == (len(LINES), 0)
+    with pytest.raises(DatasetError, match="is a regression, whose value is `predicted`"):
+        run.class_probabilities()
     assert read_prediction(run, 2).predicted == f"{own_logits(folder, LINES[2:3])[0, 0]:.4g}"
 
 

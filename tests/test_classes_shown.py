@@ -63,7 +63,7 @@ def test_the_image_view_says_the_class(tmp_path):
     chances = run.class_probabilities().iloc[4].sort_values(ascending=False)
     said = f"Image of sequence 4, predicted {chances.index[0]} ({chances.iloc[0] * 100:.1f} %), given {run.sequences['given'][4]}"
     assert view.heading()[1] == said
-    listed = ", ".join(f"{name} {chance * 100:.1f} %" for name, chance in chances.iloc[:5].items())
+    listed = ", ".join(f"{name}: {chance * 100:.1f} %" for name, chance in chances.iloc[:5].items())
     assert f"Classes: {listed}." in view._said.object
     assert "The most likely of 7 classes." in class_list(run, 4)
 

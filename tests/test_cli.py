@@ -243,7 +243,7 @@ def test_a_device_can_be_chosen(monkeypatch, attnviz_command, recipe, fake, tmp_
         (["info", "/nonexistent"], "holds no manifest.json"),
         (["check", "builtin:nothing"], "no built-in model 'nothing'"),
         (["check", "package:nopackage/model"], "pip install nopackage"),
-        (["check", "/nonexistent/model"], "cannot be loaded"),
+        (["check", "/nonexistent/model"], "There is no folder /nonexistent/model."),
     ],
 )
 def test_mistakes_are_one_sentence(attnviz_command, words, sentence):

@@ -1,6 +1,7 @@
 """The door of models: what a folder is, is told before its weights are read, and whatever is left out is named."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,12 @@ def test_every_type_of_the_installed_transformers_is_exact_or_one_sentence(tmp_p
 
 
 # Folders that are no plain model
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "./nothere", "../nothere", "a/b/c"])
+def test_a_path_that_leads_nowhere_is_said_to(name):
+    with pytest.raises(ModelError, match=rf"^There is no folder {re.escape(name)}\. Give a hub id"):
+        load(ModelSpec(name))
 
 
 def refused(folder, **spec):

@@ -220,5 +220,21 @@ class Twofold(Attending):
 
 
 def test_what_attends_in_two_ways_is_refused_whatever_its_tokens(tmp_path):
-    with pytest.raises(AttnvizError, match=r"Twofold was seen, Twofold \(1 such\) multiplies by hand"):
+    with pytest.raises(AttnvizError, match=r"Twofold calls scaled_dot_product_attention, Twofold multiplies by hand"):
         captured(Twofold(), [X], tmp_path)
+
+
+def test_two_ways_to_attend_are_told_to_be_need_weights(tmp_path):
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = (torch.nn.MultiheadAttention(32, 4, batch_first=True) for _ in range(2))
+
+        def forward(self, x):
+            x = self.first(x, x, x, need_weights=False)[0]
+            return self.second(x, x, x)[0]
+
+    with pytest.raises(
+        AttnvizError, match=r"first calls scaled_dot_product_attention, second multiplies by hand.*need_weights"
+    ):
+        captured(Two(), [torch.randn(2, 5, 32)], tmp_path)

@@ -149,11 +149,18 @@ def _require_one_way(model: TorchModel, found: dict[str, list[_Traced]], seam: s
     """Make sure that no part of a module attends by hand beside what was seen; pooling into one token does not count."""
     missed = [one for one in found["softmax"] if seam != "softmax" and one.call.query.shape[2] > 1]
     if missed:
+        mixed = any(isinstance(part, torch.nn.MultiheadAttention) for part in model.module.modules())
         raise CaptureError(
-            f"{model.info.id} ({model.info.architecture}) attends in two ways: {found[seam][0].call.name} was seen, "
-            f"{missed[0].call.name} ({len(missed)} such) multiplies by hand, and one run cannot watch both. It is refused, rather "
-            "than shown in part."
+            f"{model.info.id} ({model.info.architecture}) attends in two ways, and one run cannot watch both: "
+            f"{found[seam][0].call.name} calls scaled_dot_product_attention, {missed[0].call.name} multiplies by hand. "
+            + (_SAME_WAY if mixed else "Let all of them attend in one way while the module is captured.")
         )
+
+
+_SAME_WAY = (
+    "torch's nn.MultiheadAttention does the one with need_weights=False and the other with need_weights=True: give all calls the "
+    "same."
+)
 
 
 class _Masks:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,16 @@ def stages(run: RunDirectory) -> None:
         click.echo(" · ".join(f"{stage} {seconds:.1f} s" for stage, seconds in times.items()) + note)
 
 
+def _predicted(model: Mapping[str, Any]) -> str:
+    """Say what a classification head predicts."""
+    kind, names = model["problem_type"], model["class_names"]
+    if kind == "regression":
+        return "a value of each sequence"
+    what = "one of" if kind == "single_label_classification" else "any of"
+    shown = escape(", ".join(names[:8])) + (", …" if len(names) > 8 else "")
+    return f"{what} {len(names):,} classes of each sequence: {shown}"
+
+
 def checks(model: str, found: "ModelCheck") -> None:
     """Print the table of ``attnviz check``."""
     table = Table(title=escape(model), title_justify="left")
@@ -145,6 +155,8 @@ def description(given: dict[str, Any]) -> None:
     console.print(
         f"data       {given['sequences']:,} sequences, {given['tokens']:,} tokens; columns: {_names(given['attributes'])}"
     )
+    if given["model"]["problem_type"]:
+        console.print(f"predicted  {_predicted(given['model'])}")
     if given["as_text"]:
         console.print("as text    " + escape(", ".join(f"{name}: {why}" for name, why in given["as_text"].items())))
     rows(given)

@@ -32,7 +32,7 @@ def class_line(run: RunDirectory, sequence: int) -> str:
     found = read_prediction(run, sequence)
     if found is None or not found.classes:
         return ""
-    return f"Classes: {', '.join(f'{show_text(name)} {chance * 100:.1f} %' for name, chance in found.classes)}."
+    return f"Classes: {', '.join(f'{show_text(name)}: {chance * 100:.1f} %' for name, chance in found.classes)}."
 
 
 def _sentence(phrase: str) -> str:

@@ -16,7 +16,7 @@ from attnviz.errors import ModelError, nearest, require
 require("torch", "capture")  # says how to install it, where the next import would only fail
 
 from attnviz.models.checkpoints import inner_folder, require_loadable
-from attnviz.models.loaded import Batch, LoadedModel, also_unread, classifier_of, head_unread
+from attnviz.models.loaded import ADVICE, Batch, LoadedModel, also_unread, classifier_of, head_unread
 from attnviz.resources import resource
 from attnviz.types import ModelSpec
 
@@ -107,7 +107,15 @@ def locate(model: str) -> str:
         if rest not in known:
             raise ModelError(f"There is no built-in model {rest!r}: {nearest(rest, known)}")
         return str(resource("data", "models", rest))
+    _require_there(model)
     return model
+
+
+def _require_there(model: str) -> None:
+    """Refuse a path that leads nowhere: a hub would complain of how it is spelled."""
+    is_path = model.startswith(("/", "~", "./", "../")) or "\\" in model or model.count("/") > 1
+    if is_path and "://" not in model and not Path(model).exists():
+        raise ModelError(f"There is no folder {model}. {ADVICE}")
 
 
 def _require_whole(spec: ModelSpec) -> None:

@@ -15,6 +15,7 @@ from attnviz.errors import AttnvizError, InputError, ModelError
 from attnviz.types import ModelInfo, ModelSpec, ProblemType, Record, TokenSequence
 
 __all__ = [
+    "ADVICE",
     "Batch",
     "Classifier",
     "LoadedModel",
@@ -93,6 +94,10 @@ class LoadedModel(Protocol):
 
     def picture(self, sequence: TokenSequence) -> NDArray[np.uint8] | None:
         """Return the image as the model sees it, ``(height, width[, 3])``; None for texts."""
+
+
+ADVICE = "Give a hub id, a folder with config.json and model.safetensors, package:NAME/FOLDER or builtin:NAME."
+"""How a model is named."""
 
 
 def also_unread(model: LoadedModel) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import transformers
 
 from attnviz.errors import MissingExtraError, ModelError
 from attnviz.models.checkpoints import quantization
-from attnviz.models.loaded import resolved_dtype, wanted_dtype
+from attnviz.models.loaded import ADVICE, resolved_dtype, wanted_dtype
 from attnviz.types import ModelInfo, ModelSpec
 
 __all__ = ["from_pretrained", "info_of", "load_weights"]
@@ -25,7 +25,6 @@ __all__ = ["from_pretrained", "info_of", "load_weights"]
 _UNUSED = re.compile(r"position_ids|\bmask_token\b")  # never part of the last hidden state
 _POOLER = re.compile(r"pooler")  # nor this, but classification heads read it
 _WRAPPERS = ("_orig_mod.module.", "module._orig_mod.", "_orig_mod.", "module.")
-_ADVICE = "Give a hub id, a folder with config.json and model.safetensors, package:NAME/FOLDER or builtin:NAME."
 _NOUNS = {
     "AutoConfig": "configuration",
     "AutoImageProcessor": "image processor",
@@ -194,7 +193,7 @@ def _advice(what: str, spec: ModelSpec, place: str, error: Exception) -> str:
         return "Accepted by model.device_map: auto, balanced, balanced_low_0, sequential, or a device such as cuda:0."
     if spec.revision:
         return f"Check that the revision {spec.revision!r} exists, and that the hub can be reached or has been before."
-    return _ADVICE
+    return ADVICE
 
 
 def _has_pickles(place: str, reason: str) -> bool:

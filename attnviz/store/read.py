@@ -357,7 +357,7 @@ class RunDirectory:
     def _require_map(self, name: str) -> MapInfo:
         if name not in (maps := self.maps):
             known = nearest(name, maps) if maps else "It has none yet: make one with `attnviz project`."
-            raise DatasetError(f"Run {self.name} has no complete map {name!r}: {known}")
+            raise DatasetError(f"Run {self.name} has no complete map {name!r}. {known}")
         return maps[name]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from attnviz.errors import DatasetError
 from attnviz.store import RunDirectory
 from attnviz.store.predictions import GIVEN, probabilities
 from attnviz.views.describe import show_text
@@ -51,9 +52,20 @@ def prediction_phrase(found: Prediction) -> str:
 
 
 def class_probabilities(run: RunDirectory) -> pd.DataFrame:
-    """Return the probability of every class for every sequence, ``(sequences, classes)``; no columns where there are no classes."""
+    """Return the probability of every class for every sequence, ``(sequences, classes)``.
+
+    Raises
+    ------
+    DatasetError
+        If the model chose no classes.
+    """
     model = run.manifest.model
     if model.problem_type in (None, "regression"):
-        return pd.DataFrame(index=run.sequences.index)
+        what = (
+            "has no classification head"
+            if model.problem_type is None
+            else "is a regression, whose value is `predicted`"
+        )
+        raise DatasetError(f"Run {run.name} has no classes: {model.id} ({model.architecture}) {what}.")
     logits = np.stack([np.asarray(values, np.float32) for values in run.sequences["class_logits"]])
     return pd.DataFrame(probabilities(logits, model.problem_type), run.sequences.index, list(model.class_names))

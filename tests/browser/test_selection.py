@@ -12,7 +12,9 @@ from tests.browser.conftest import HOSTILE
 def takes(shown, tool):
     """Choose what a drag does, and wait until it does so: a busy server answers after the page has come to rest."""
     shown.page.get_by_role("button", name=tool, exact=True).click()
-    code = """() => [...Bokeh.documents[0]._all_models.values()].find((m) => m.name === "head").toolbar.active_drag.type"""
+    code = (
+        """() => [...Bokeh.documents[0]._all_models.values()].find((m) => m.name === "head").toolbar.active_drag.type"""
+    )
     shown.assert_until(lambda: shown.page.evaluate(code), lambda kind: kind.startswith(tool))
     shown.rest()
 
