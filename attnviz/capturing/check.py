@@ -156,7 +156,7 @@ def check(
     layers = inspect(model, sequences) if layers is None else layers
     results = _short(model, sequences, layers, kept)
     for sequence in long:
-        results = _outputs(model, model.collate([sequence]), results, Rows(_ROWS, _ALL), dtype)
+        results = _outputs(model, model.collate([sequence]), results, Rows(_ROWS, _ALL, every=1), dtype)
     return results
 
 
@@ -172,7 +172,7 @@ def _batch(
     if count * width**2 <= LONG**2:
         return _short(model, sequences, layers, np.float16 if dtype == "float16" else np.float32)
     results = [LayerCheck(info, 0.0, 0.0, EXACT[model.info.dtype], model.info.dtype) for info in layers]
-    return _outputs(model, batch, results, Rows(max(4, _ROWS // count), _ALL), dtype)
+    return _outputs(model, batch, results, Rows(max(4, _ROWS // count), _ALL, every=1), dtype)
 
 
 def _short(

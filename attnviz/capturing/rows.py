@@ -3,9 +3,11 @@
 Receives a ``Call`` of the batch with its output, and the vectors that are handed over; gives for each sequence how far
 ``weights @ value`` is from the output of that very call, as a share of the largest value. Two rows of every sequence and one key
 head of every layer: a mask, padding or a window that no earlier batch had shows in some row of its sequence and in all heads.
-The heads take turns from layer to layer.
+The heads take turns from layer to layer, and so do the sequences whose rows are rebuilt a second time, from vectors as stored:
+rounding depends on the size of vectors alone, which one in four of them shows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,9 +19,9 @@ from attnviz.capturing.contract import Call
 from attnviz.capturing.precision import is_half, named
 from attnviz.capturing.windows import in_order
 from attnviz.models import Batch
-from attnviz.types import FloatArray, LayerInfo
+from attnviz.types import FloatArray, LayerInfo, LayerVectors
 
-__all__ = ["EXACT", "ROUNDED", "Off", "Sample", "accepted_of_weights", "rounding", "sampled"]
+__all__ = ["EXACT", "ROUNDED", "Off", "Rows", "Sample", "accepted_of_weights", "rounding", "sampled"]
 
 EXACT = {"float64": 1e-5, "float32": 1e-5, "bfloat16": 3e-2, "float16": 5e-3}
 """Largest accepted difference of an attention weight, by the model's own dtype (a few units of its last place)."""
@@ -93,6 +95,17 @@ class Off:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """Which rows of attention a capture rebuilds to check itself."""
+
+    number: int = 2
+    """Of each sequence, the last one among them: it sees what a window or another text in its row leaves."""
+    heads: int = 1  # key heads of each layer
+    every: int = 4  # one sequence in so many is rebuilt from vectors as stored, too
+    judge: Callable[[LayerInfo, Off], None] | None = None  # None: refuse the batch
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """Some rows of one attention. Arrays are ``(heads, sequences, …)``."""
 
@@ -108,23 +121,25 @@ class Sample:
     size: FloatArray  # (heads or 1, 1, 1, 1): the largest value
     dtype: str
     logits_in: str  # the dtype that logits are written in
+    again: slice  # sequences that are rebuilt from vectors as stored, too
 
-    def off(self, query: torch.Tensor, key: torch.Tensor, stored: torch.dtype) -> Off:
+    def off(self, query: torch.Tensor, key: torch.Tensor, stored: LayerVectors) -> Off:
         """Return how far each sequence's rows are from the model's own.
 
         Parameters
         ----------
         query, key
-            What is handed over: ``(queries, heads, head_dim)`` and ``(keys, kv_heads, head_dim)``, without padding.
+            As the model had them: ``(queries, heads, head_dim)`` and ``(keys, kv_heads, head_dim)``, without padding.
         stored
-            How they are stored.
+            As they are handed over.
         """
-        chosen = query[:, self.heads][self.query_rows.to(query.device)], _standing(key[:, self.kv_heads], self.key_rows)
-        own, keys = map(_by_head, chosen)
+        own, keys = self._chosen(query, key)
         found, exact = self._rebuilt(own, keys)
-        kept = exact
-        if stored != torch.float32:
-            _, kept = self._rebuilt(*(_by_head(values.to(stored)) for values in chosen))
+        kept = exact.copy()
+        if stored.query.dtype != np.float32:
+            some = self._of(self.again)
+            chosen = some._chosen(torch.from_numpy(stored.query), torch.from_numpy(stored.key))
+            _, kept[:, self.again] = some._rebuilt(*chosen)
         accepted = np.full_like(exact, EXACT[self.dtype])
         if (exact > accepted).any():  # which costs more than to look
             keys = _repeated(keys, len(own))
@@ -132,6 +147,16 @@ class Sample:
                 off = accepted_of_outputs(found, rounding(own, keys, self.info.scaling, self.logits_in), self.dtype)
             accepted = np.where(np.isfinite(off), off, accepted)
         return Off(*_worst(exact, accepted), kept.max(axis=(0, 2)), self.dtype)
+
+    def _of(self, sequences: slice) -> "Sample":
+        """Return the same of some sequences."""
+        tables = {name: getattr(self, name)[sequences] for name in ("queries", "query_rows", "key_rows", "held")}
+        return replace(self, **tables, value=self.value[:, sequences], output=self.output[:, sequences])
+
+    def _chosen(self, query: torch.Tensor, key: torch.Tensor) -> tuple[FloatArray, FloatArray]:
+        """Return the queries and keys of the sample, ``(heads, sequences, …, head_dim)``."""
+        own = query[:, self.heads][self.query_rows.to(query.device)]
+        return _by_head(own), _by_head(_standing(key[:, self.kv_heads], self.key_rows))
 
     def _rebuilt(self, query: FloatArray, key: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return weights of the rows, and how far each row is off as a share of its head's largest value."""
@@ -151,26 +176,20 @@ def _worst(away: FloatArray, accepted: FloatArray) -> tuple[FloatArray, FloatArr
 
 
 def sampled(
-    call: Call, info: LayerInfo, batch: Batch, *, windows: NDArray[np.int32] | None, rows: int = 2, heads: int = 1
+    call: Call, info: LayerInfo, batch: Batch, rows: "Rows", *, windows: NDArray[np.int32] | None
 ) -> Sample | None:
-    """Choose rows of one attention of a batch; None where the model's own output of them is not at hand.
-
-    Parameters
-    ----------
-    rows
-        How many of each sequence, the last one among them: it sees what a window or another text in its row leaves.
-    heads
-        How many key heads.
-    """
+    """Choose rows of one attention of a batch; None where the model's own output of them is not at hand."""
     if call.output is None or not info.rebuilt:
         return None
-    kv_heads, own, of_values = _chosen(call, info, heads)
+    kv_heads, own, of_values = _chosen(call, info, rows.heads)
     value, output = call.value[:, of_values], call.output[:, own]
     if windows is not None:
         value, output = in_order(value, windows), in_order(output, windows)
     queries, keys = (batch.lengths[stream] for stream in (info.query_stream, info.key_stream))
     counts = np.array(queries)
-    chosen = np.linspace(0 * counts if rows > 2 else counts // 3, counts - 1, rows, axis=-1).astype(np.int64)
+    chosen = np.linspace(0 * counts if rows.number > 2 else counts // 3, counts - 1, rows.number, axis=-1).astype(
+        np.int64
+    )
     width = np.arange(max(keys))
     there = width < np.array(keys)[:, None]
     starts = [np.cumsum([0, *counts])[:-1, None] for counts in (queries, keys)]
@@ -180,6 +199,7 @@ def sampled(
     terms = None if info.terms is None else info.terms.of_head(own)
     values = _by_sequence(value) if there.all() and value.shape[2] == len(width) else _picked(value, at_keys)
     values = values if len(values) == 1 else values[of_head]
+    every = min(rows.every, len(queries))
     return Sample(
         info=replace(info, terms=terms),
         heads=own,
@@ -193,6 +213,7 @@ def sampled(
         size=_largest(values),
         dtype=named(call.computed_in),
         logits_in=named(call.computed_in) if call.weights is not None or info.seam == "softmax" else "float32",
+        again=slice(info.layer % every, None, every),
     )
 
 
@@ -226,7 +247,9 @@ def _standing(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 def _by_head(values: torch.Tensor) -> FloatArray:
     """Return ``(heads, sequences, places, …)`` of ``(sequences, places, heads, …)``."""
-    result: FloatArray = values.detach().float().cpu().numpy()
+    values = values.detach().cpu()
+    values = values.float() if values.dtype == torch.bfloat16 else values  # which numpy lacks
+    result: FloatArray = values.numpy().astype(np.float32, copy=False)
     return result.transpose(2, 0, 1, 3)
 
 

@@ -4,14 +4,15 @@ The only quantity computed here that the model did not, or did not tell (``sums`
 more ``q·k``, in blocks of rows, so that no n × n matrix of all heads exists): with it the weight of any single pair costs one dot
 product later.
 
-Cost (``tests/bench/capture.py``, 2 shared and busy cores, 2026-11-28, two runs): MiniLM 1.09 and 1.14 × the plain forward pass, a
-Llama of 8 × 8 heads 1.07 and 1.15 ×, ViT-S/16 1.12 and 1.15 ×, every batch checking itself (3 to 5 % of the plain pass). A text of
-8,192 tokens takes 1.01 × the plain pass's memory. MiniLM took 1.28 × with the log-sum-exp of a whole batch at once (9 ms a layer,
+Cost (``tests/bench/capture.py``, 2 shared and busy cores, 2026-11-28, four runs): MiniLM 1.09 to 1.14 × the plain forward pass, a
+Llama of 8 × 8 heads 1.07 to 1.15 ×, ViT-S/16 1.07 to 1.16 ×, of which every batch's check of itself is 2.6 to 4.0 %; toys, with
+little to compute, 1.3 × and 1.6 ×. The peak memory of eight times the sequences is 1.01 × as large, that of a text of 8,192 tokens
+1.17 × the plain pass's. MiniLM took 1.28 × with the log-sum-exp of a whole batch at once (9 ms a layer,
 against 4 in blocks of 1 MB), rounding in numpy, and fresh memory for every shard.
 """
 
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from attnviz.attention import bias, visible
 from attnviz.capturing.contract import Backend, Call, with_kv_heads
 from attnviz.capturing.precision import in_float32, is_half, not_held
-from attnviz.capturing.rows import ROUNDED, Off, sampled
+from attnviz.capturing.rows import ROUNDED, Off, Rows, sampled
 from attnviz.capturing.windows import in_order, merged, opened
 from attnviz.errors import CaptureError
 from attnviz.models import Batch, LoadedModel
@@ -31,15 +32,6 @@ from attnviz.types import FloatArray, LayerInfo, LayerVectors, Terms
 __all__ = ["BACKENDS", "SEAMS", "Off", "Rows", "Sink", "capture", "layer_vectors"]
 
 Sink = Callable[[LayerVectors], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Which rows of attention a capture rebuilds to check itself."""
-
-    number: int = 2  # of each sequence
-    heads: int = 1  # key heads of each layer
-    judge: Callable[[LayerInfo, Off], None] | None = None  # None: refuse the batch
 
 
 _USUAL = Rows()
@@ -102,9 +94,9 @@ def capture(
         windows = model.windows.get(info.name)
         columns = _columns(call, info, batch, windows)
         vectors = _kept(columns, call, info, getattr(torch, dtype), model)
-        sample = sampled(call, info, batch, windows=windows, rows=rows.number, heads=rows.heads)
+        sample = sampled(call, info, batch, rows, windows=windows)
         if sample is not None:
-            judge(info, sample.off(columns["query"], columns["key"], getattr(torch, dtype)))
+            judge(info, sample.off(columns["query"], columns["key"], vectors))
         sink(vectors)
 
     with BACKENDS[layers[0].seam]()(model.module, see):

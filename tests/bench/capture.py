@@ -6,7 +6,8 @@ MiniLM (6 layers × 12 heads of 32, an encoder) over documentation sentences; a 
 random tokens of 64 to 256; timm's ViT-S/16 (12 × 6 of 64) over random images, the latter two with random weights; and, to show
 what is lost where there is little to compute, our own small Llama and vision transformer. Batches of 4,096 tokens, in float32 on
 the CPU. The two passes take turns on each batch, so that a noisy machine is noisy to both; the ratio is the median over batches
-and repeats. The capture pass does all that a run does but writing files: unpadding, float16, norms of values, normalisers.
+and repeats. The share of the check is that of the capture's seconds in which rows are chosen and rebuilt. The capture pass does all
+that a run does but writing files: unpadding, float16, norms of values, normalisers.
 
 Memory is the peak resident size of a fresh process: of capturing into a run directory, files included, for eight times the data
 against once; and of one text of 8,192 tokens, captured against run plainly, in that Llama.
@@ -21,13 +22,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import timm
 import torch
 import transformers
 
-from attnviz.capturing import capture, inspect, survey
+from attnviz.capturing import capture, inspect, run, survey
+from attnviz.capturing import rows as rows_module
 from attnviz.models import LoadedModel, load
 from attnviz.models.torch_module import TorchModel
 from attnviz.pipeline.prepare import Prepared, prepare, probe_sequences
@@ -39,6 +42,7 @@ TOKENS = 16_384
 REPEATS = 3
 LONG = 8_192
 
+CHOOSE, REBUILD = run.sampled, rows_module.Sample.off
 Bench = tuple[LoadedModel, Prepared, tuple[LayerInfo, ...]]
 
 
@@ -95,11 +99,26 @@ MODELS: dict[str, Callable[[], Bench]] = {
 }
 
 
-def ratio(name: str) -> float:
-    """Return the median ratio of a captured batch to a plain one."""
+def timed(function: Callable[..., Any], seconds: list[float]) -> Callable[..., Any]:
+    """Return a function that adds up how long it takes."""
+
+    def run_it(*args: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return function(*args, **options)
+        finally:
+            seconds[0] += time.perf_counter() - start
+
+    return run_it
+
+
+def ratio(name: str) -> tuple[float, float]:
+    """Return the median ratio of a captured batch to a plain one, and the check's share of capture."""
     model, sequences, layers = MODELS[name]()
     shard = Shard(layers, int(sequences.first_tokens[-1]), "float16")
-    plain, watched = [], []
+    plain, watched, checked = [], [], []
+    seconds = [0.0]
+    run.sampled, rows_module.Sample.off = timed(CHOOSE, seconds), timed(REBUILD, seconds)
     for repeat in range(REPEATS + 1):
         shard.clear()
         for part in sequences.shards(2 * TOKENS):
@@ -108,18 +127,21 @@ def ratio(name: str) -> float:
                 rows = rows_of(sequences, batch)
                 start = time.perf_counter()
                 model.forward(inputs)
-                between = time.perf_counter()
+                between, seconds[0] = time.perf_counter(), 0.0
                 capture(model, inputs, layers, shard.expect(rows), dtype="float16")
                 end = time.perf_counter()
                 if repeat:  # the first round warms up
                     plain.append(between - start)
                     watched.append(end - between)
+                    checked.append(seconds[0])
+    share = median(c / w for c, w in zip(checked, watched, strict=True))
     result = median(w / p for w, p in zip(watched, plain, strict=True))
     print(
-        f"{name}: {len(plain)} batches, plain {median(plain):.3f} s, captured {median(watched):.3f} s (medians): {result:.3f} ×",
+        f"{name}: {len(plain)} batches, plain {median(plain):.3f} s, captured {median(watched):.3f} s (medians): {result:.3f} ×, "
+        f"{share:.1%} of it the check",
         flush=True,
     )
-    return result
+    return result, share
 
 
 def peak_of_this_process() -> float:
@@ -168,7 +190,8 @@ def main() -> None:
     print(f"peak memory {memory[1]:.0f} MB for {TOKENS:,} tokens, {memory[8]:.0f} MB for {8 * TOKENS:,}", flush=True)
     long = {how: median(peak("long", how) for _ in range(REPEATS)) for how in ("plain", "captured")}
     print(f"a text of {LONG:,} tokens: plain {long['plain']:.0f} MB, captured {long['captured']:.0f} MB")
-    result = {f"capture_ratio_{name}": round(value, 3) for name, value in ratios.items()}
+    result = {f"capture_ratio_{name}": round(value, 3) for name, (value, _) in ratios.items()}
+    result |= {f"check_share_{name}": round(value, 4) for name, (_, value) in ratios.items()}
     result |= {
         "memory_ratio": round(memory[8] / memory[1], 3),
         "long_memory_ratio": round(long["captured"] / long["plain"], 3),
