@@ -111,6 +111,7 @@ class ImageView(View):
         """Return two buttons that call ``go`` with -1 and 1."""
 
         def make(sign: str, by: int, name: str) -> Press:
+            """Return the button of one direction."""
             return button(
                 sign,
                 self.state.guard(lambda: go(by)),

@@ -161,6 +161,7 @@ def hear(sent: ColumnDataSource, answered: ColumnDataSource, names: str, act: Gu
 
     @in_order()
     def receive(attribute: str, old: object, new: dict[str, list[float]]) -> None:
+        """Call ``act`` with what came, if it is numbers, and answer."""
         try:
             numbers = [float(new[name][0]) for name in names.split()]
         except (KeyError, IndexError, TypeError, ValueError):

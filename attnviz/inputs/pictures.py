@@ -126,6 +126,7 @@ def developed(rows: Rows, background: str) -> Rows:
     light = _Light(background, rows)
 
     def take(indexes: Indexes) -> Iterator[Record | Skip]:
+        """Yield these rows with their pictures tried."""
         for item in rows.take(indexes):
             yield (
                 _tried(item, item.image, light)

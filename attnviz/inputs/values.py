@@ -53,6 +53,7 @@ class _Whole:
         self.least = self.most = 0
 
     def see(self, cell: str) -> bool:
+        """Note a cell; tell whether it is a whole number."""
         if not _WHOLE.fullmatch(cell):
             return False
         value = int(cell)
@@ -81,6 +82,7 @@ class _Measured:
         self.thousands = True  # every comma may part thousands
 
     def see(self, cell: str) -> bool:
+        """Note a cell; tell whether it is a number with this decimal mark that loses no digit."""
         found = _MEASURED[self.mark].fullmatch(cell)
         if not found or not (cell.lstrip("-")[:1].isdigit() or found[2]):
             return False

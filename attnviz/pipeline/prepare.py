@@ -45,9 +45,8 @@ class Prepared:
 
     sequences: tuple[TokenSequence, ...]
     skipped: Mapping[str, int]  # reason: rows that could not be used
-    cuts: tuple[
-        int, ...
-    ] = ()  # where a shard must begin, of sequences that run as one batch; none: wherever it is full
+    cuts: tuple[int, ...] = ()
+    """Where a shard must begin, of sequences that run as one batch; none: wherever it is full."""
     shortened: int = 0  # sequences that were cut to the longest length
     rows: int = 0  # of the data: those used, those skipped, and those not drawn; 0: not known
     examples: Mapping[str, str] = field(default_factory=dict)  # reason: the first row of it, in words
@@ -95,6 +94,7 @@ def prepare(recipe: Recipe, model: LoadedModel, progress: Progress) -> Prepared:
     held = _Held(*limits)
 
     def use(record: Record) -> TokenSequence | Skip:
+        """Return the sequence of a record, or why it is left out."""
         try:
             sequence = model.encode(record, recipe.data.max_length)
         except InputError as error:
